@@ -1,1 +1,9 @@
-//! skeleton
+//! hafail: a multi-region high-availability failover orchestrator.
+
+pub mod cli;
+pub mod ids;
+pub mod inventory;
+pub mod observation;
+pub mod order;
+pub mod ports;
+pub mod topology;

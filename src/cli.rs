@@ -1,0 +1,122 @@
+//! The command line: one command, one file.
+
+mod error;
+mod ui;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+pub use error::{CommandError, Exit};
+pub use ui::{Output, Ui};
+
+/// Declares the commands once: module, variant and dispatch.
+macro_rules! commands {
+    ($($(#[$doc:meta])* $variant:ident => $module:ident),+ $(,)?) => {
+        $(mod $module;)+
+
+        #[derive(Subcommand)]
+        enum Command {
+            $($(#[$doc])* $variant($module::Args),)+
+        }
+
+        impl Command {
+            async fn run(self, context: &Context) -> Result<Exit, CommandError> {
+                match self {
+                    $(Self::$variant(args) => $module::run(context, args).await,)+
+                }
+            }
+        }
+    };
+}
+
+commands! {
+    /// Check a topology file and say all that is wrong with it.
+    Validate => validate,
+}
+
+/// Runs a voting system in two regions and fails it over.
+#[derive(Parser)]
+#[command(
+    name = "hafail",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
+struct Arguments {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(clap::Args)]
+struct Global {
+    /// The topology file.
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "HAFAIL_TOPOLOGY",
+        default_value = "topologies/two-regions.yaml",
+        value_name = "FILE"
+    )]
+    topology: PathBuf,
+
+    /// Directory for secrets and journals, one folder for each deployment
+    /// [default: $XDG_DATA_HOME/hafail or ~/.local/share/hafail].
+    #[arg(long, global = true, env = "HAFAIL_HOME", value_name = "DIR")]
+    home: Option<PathBuf>,
+
+    /// How results are written to standard output.
+    #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
+    output: Output,
+
+    /// Log more to standard error; twice for everything.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+/// What every command has at hand.
+pub struct Context {
+    pub ui: Ui,
+    /// The topology file as given.
+    pub topology: PathBuf,
+    /// Directory for secrets and journals.
+    pub home: PathBuf,
+}
+
+/// Parses the arguments, runs the command, prints the error, if any, and
+/// answers the exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let ui = Ui::new(arguments.global.output);
+    ui::log_to_stderr(arguments.global.verbose);
+    let context = Context {
+        topology: arguments.global.topology,
+        home: arguments.global.home.unwrap_or_else(default_home),
+        ui,
+    };
+    let result = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime.block_on(arguments.command.run(&context)),
+        Err(error) => Err(CommandError::failed("cannot start the runtime", &error)),
+    };
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            context.ui.error(&error);
+            error.exit.into()
+        }
+    }
+}
+
+fn default_home() -> PathBuf {
+    let base = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);
+    base.unwrap_or_else(|| {
+        let home = std::env::var_os("HOME").map_or_else(|| PathBuf::from("/root"), PathBuf::from);
+        home.join(".local/share")
+    })
+    .join("hafail")
+}

@@ -1,0 +1,171 @@
+//! The words between the operator (or a watcher) and a guard: its status and
+//! the orders that it takes. JSON over HTTP.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Epoch, HostName, Lsn, Timeline};
+
+/// What a guard says of its PostgreSQL: the answer of `GET /status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuardStatus {
+    pub host: HostName,
+    /// Version of the guard.
+    pub version: String,
+    /// The newest epoch of an order that this guard accepted.
+    pub epoch: Epoch,
+    /// What the guard wants PostgreSQL to be.
+    pub wanted: WantedRole,
+    pub postgres: Postgres,
+}
+
+/// What a guard wants its PostgreSQL to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WantedRole {
+    /// No cluster has been made yet.
+    Uninitialised,
+    /// May accept writes.
+    Primary,
+    /// Follows this host; none: waits for an order that says whom.
+    Standby { upstream: Option<HostName> },
+    /// Stopped and stays so, over reboots too, until another order.
+    Stopped,
+}
+
+/// What PostgreSQL is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Postgres {
+    pub state: PostgresState,
+    /// From the control file, so known even when stopped.
+    pub system_identifier: Option<String>,
+    pub timeline: Option<Timeline>,
+    /// Primary: current write position. Standby: none.
+    pub written: Option<Lsn>,
+    /// Standby: received and flushed.
+    pub received: Option<Lsn>,
+    /// Standby: replayed.
+    pub replayed: Option<Lsn>,
+    /// Stopped cleanly: position of the shutdown checkpoint record.
+    pub shutdown_checkpoint: Option<Lsn>,
+    /// Standby: whether the WAL receiver streams now, and from where.
+    pub streaming_from: Option<String>,
+    /// Standby: milliseconds since the last message of the primary.
+    pub last_message_ms: Option<u64>,
+    /// Primary: who streams, by application name.
+    pub standbys: BTreeMap<String, Downstream>,
+    /// Replication slots: active or not.
+    pub slots: BTreeMap<String, Slot>,
+    /// `synchronous_standby_names` as in force.
+    pub synchronous_standby_names: Option<String>,
+    /// Why the guard could not see more, if it could not.
+    pub problem: Option<String>,
+}
+
+/// The state of the server process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PostgresState {
+    /// No data directory.
+    Uninitialised,
+    Stopped,
+    Starting,
+    /// Accepts writes.
+    Primary,
+    /// In recovery, accepts reads.
+    Standby,
+    Stopping,
+    /// Runs, and does not answer.
+    Hung,
+}
+
+/// A standby as its primary sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Downstream {
+    /// `streaming`, `catchup`, `backup`.
+    pub state: String,
+    /// `sync`, `async`, `quorum`, `potential`.
+    pub sync_state: String,
+    pub address: String,
+    pub sent: Option<Lsn>,
+    pub flushed: Option<Lsn>,
+    pub replayed: Option<Lsn>,
+}
+
+/// A replication slot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slot {
+    pub active: bool,
+    pub restart: Option<Lsn>,
+}
+
+/// `POST /orders`, on the mutually authenticated port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrderRequest {
+    /// The run that asks, for the guard's log.
+    pub run: String,
+    /// Refused when older than one that was accepted before.
+    pub epoch: Epoch,
+    pub order: Order,
+}
+
+/// What a guard can be told. Each is "make it so": told twice, the second
+/// finds nothing to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Order {
+    /// Make a new cluster and be its primary. Refused where a data directory
+    /// exists that is not this guard's own primary.
+    Initialise,
+    /// Stream from that host, copying it by pg_basebackup when there is no
+    /// data directory yet. Refused on a running primary.
+    Clone { upstream: HostName },
+    /// CHECKPOINT now, so that a demotion is quick.
+    Checkpoint,
+    /// Stop PostgreSQL and keep it stopped. Fast: a clean shutdown that sends
+    /// all WAL; not clean within the deadline: immediate.
+    Demote { deadline_ms: u64 },
+    /// Leave recovery and accept writes. Refused where the received position
+    /// is before `at_least`.
+    Promote { at_least: Option<Lsn> },
+    /// Be a standby of that host, without rewinding: start if stopped.
+    Follow { upstream: HostName },
+    /// Undo of `Demote`: start as the primary again. Refused when the data
+    /// directory is not a cleanly stopped primary of `timeline`.
+    Resume { timeline: Timeline },
+    /// Bring a diverged cluster back behind that host by pg_rewind, then
+    /// follow it.
+    Rewind { upstream: HostName },
+    /// Copy that host into a new directory, keep the old one aside, follow.
+    Reclone { upstream: HostName },
+    /// Who must confirm commits: application names; empty: nobody.
+    Synchronous { standbys: Vec<HostName> },
+    /// Remove the kept old directories of `Rewind` and `Reclone`.
+    DropKept,
+}
+
+/// The answer to an order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OrderAnswer {
+    /// Done, or nothing was to do.
+    Done {
+        changed: bool,
+        /// One line for people.
+        what: String,
+        status: Box<GuardStatus>,
+    },
+    /// Not done, and nothing was changed.
+    Refused {
+        /// Such as `stale-epoch`, `primary-running`, `behind`.
+        id: String,
+        why: String,
+    },
+    /// Tried and failed; the guard stays in the stated status.
+    Failed {
+        why: String,
+        status: Box<GuardStatus>,
+    },
+}
