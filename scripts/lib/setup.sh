@@ -74,3 +74,25 @@ ensure_lab_machine() {
     ensure_packages "${lab_packages[@]}"
     ensure_docker
 }
+
+# build PROFILE: the programs, on PATH from then on.
+build() {
+    step "building ($1)"
+    local profile=("--profile=$1") directory=$1
+    [ "$1" = dev ] && directory=debug
+    cargo build --locked "${profile[@]}" --workspace
+    export PATH="$root/target/$directory:$PATH"
+}
+build_release() { build release; }
+
+# lab_up: the lab, and the image of the voting stack in its registry.
+lab_up() {
+    step "bringing the lab up"
+    hafail-lab up
+    eval "$(hafail-lab env)"
+    step "building the voting stack"
+    local image
+    image=$("$root/voting/build-image")
+    docker tag "$image" "$HAFAIL_LAB_REGISTRY/voting:latest"
+    docker push --quiet "$HAFAIL_LAB_REGISTRY/voting:latest" >&2
+}
