@@ -25,6 +25,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tracing::error;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::args::{Cli, Command};
 
@@ -53,15 +57,19 @@ async fn run(command: Command) -> anyhow::Result<()> {
     }
 }
 
-/// Structured logs on standard error; `RUST_LOG` sets the level.
+/// Structured logs on standard error; `RUST_LOG` sets the level, for all or by
+/// target (`info,voting::worker=debug`).
 fn start_logging(format: args::LogFormat) {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    match format {
-        args::LogFormat::Json => log.json().flatten_event(true).init(),
-        args::LogFormat::Text => log.init(),
-    }
+    let wanted = std::env::var("RUST_LOG")
+        .ok()
+        .and_then(|text| text.parse::<Targets>().ok());
+    let filter = wanted.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = match format {
+        args::LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        args::LogFormat::Text => lines.with_ansi(false).boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(lines.with_filter(filter))
+        .init();
 }

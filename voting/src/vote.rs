@@ -70,7 +70,7 @@ async fn show(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     with_cookies(web::page(StatusCode::OK, body), &voter, None)
 }
 
-type Fields = BTreeMap<String, String>;
+type Fields = Vec<(String, String)>;
 
 async fn cast(
     State(app): State<Arc<App>>,
@@ -78,7 +78,12 @@ async fn cast(
     form: Result<Form<Fields>, FormRejection>,
 ) -> Response {
     let voter = voter_id(&headers);
-    let vote = form.ok().and_then(|Form(mut fields)| fields.remove("vote"));
+    let fields = form.map(|Form(fields)| fields).unwrap_or_default();
+    // The first one counts, as in the public application.
+    let vote = fields
+        .into_iter()
+        .find(|(name, _)| name == "vote")
+        .map(|(_, value)| value);
     let outcome = match vote.as_deref() {
         Some(vote @ ("a" | "b")) => app.lanes.cast(payload(&voter, vote)).await.map(|()| vote),
         _ => Err(Refusal::Invalid),

@@ -86,13 +86,18 @@ mod tests {
         Page::new(&options, &who).unwrap()
     }
 
+    fn body(html: &str) -> &str {
+        html.split_once("<body>").unwrap().1
+    }
+
     #[test]
     fn labels_are_escaped_and_the_choice_is_marked() {
         let html = page().render("b", Notice::None);
         assert!(html.contains("&lt;Cats&gt;") && !html.contains("<Cats>"));
-        let pressed = html.find("aria-pressed=\"true\"").unwrap();
-        assert!(html[pressed..].contains("Dogs") && !html[pressed..].contains("Cats&gt;</span>"));
-        assert!(html.contains("site1") && html.contains("app-1"));
+        let (before, pressed) = body(&html).split_once("aria-pressed=\"true\"").unwrap();
+        assert!(before.contains("&lt;Cats&gt;") && pressed.contains("Dogs"));
+        assert!(!pressed.contains("aria-pressed=\"true\""));
+        assert!(pressed.contains("site1") && pressed.contains("app-1"));
     }
 
     #[test]
@@ -102,6 +107,6 @@ mod tests {
         };
         let html = page().render("", Notice::Refused(&refusal));
         assert!(html.contains("not confirmed") && html.contains("may still arrive"));
-        assert!(!html.contains("aria-pressed=\"true\""));
+        assert!(!body(&html).contains("aria-pressed=\"true\""));
     }
 }
