@@ -154,3 +154,25 @@ async fn without_any_database_nothing_is_made_up() {
         "open event streams do not keep it"
     );
 }
+
+#[tokio::test]
+async fn a_standby_serves_the_totals_and_says_so() {
+    let postgres = Postgres::start().await;
+    let standby = postgres.standby().await;
+    let result = Voting::start_ready("result", &[standby.environment(), quick()]).await;
+    let mut events = Events::open(&result).await;
+    let client = postgres.client().await;
+    client
+        .batch_execute("CREATE TABLE votes (id text PRIMARY KEY, vote text NOT NULL)")
+        .await
+        .unwrap();
+    client
+        .batch_execute("INSERT INTO votes VALUES ('1', 'b')")
+        .await
+        .unwrap();
+    let event = events.until(|event| event["total"] == 1).await;
+    assert!(
+        event["database"].as_str().unwrap().ends_with("(standby)"),
+        "{event}"
+    );
+}

@@ -268,6 +268,89 @@ async fn nothing_is_taken_while_the_database_is_read_only() {
 }
 
 #[tokio::test]
+async fn a_worker_at_a_standby_waits_until_it_is_promoted() {
+    let (postgres, redis) = tokio::join!(Postgres::start(), Redis::start());
+    create_table(&postgres.client().await).await;
+    let standby = postgres.standby().await;
+    let environment = [redis.environment(), standby.environment()];
+    let worker = Voting::start("worker", &environment).await;
+    let why = eventually("the worker sees the standby", async || {
+        let why = worker.readiness(503).await;
+        let detail = why["checks"]["postgres"]["detail"].as_str()?.to_owned();
+        detail.contains("read-only").then_some(())
+    });
+    why.await;
+    redis.push(&votes("v", 5)).await;
+    assert_eq!(redis.keys().await, ["votes"]);
+    let client = standby.client().await;
+    client.batch_execute("SELECT pg_promote()").await.unwrap();
+    standby
+        .rows_when("all are written there", |rows| rows.len() == 5)
+        .await;
+    emptied(&redis).await;
+}
+
+#[tokio::test]
+async fn a_commit_that_did_not_reach_the_standby_is_not_acknowledged() {
+    let (postgres, redis) = tokio::join!(Postgres::start(), Redis::start());
+    let client = postgres.client().await;
+    create_table(&client).await;
+    let environment = [redis.environment(), postgres.environment()];
+    let worker = Voting::start_ready("worker", &environment).await;
+    client
+        .batch_execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        .await
+        .unwrap();
+    client
+        .batch_execute("SELECT pg_reload_conf()")
+        .await
+        .unwrap();
+    eventually("the setting is in force", async || {
+        let row = client
+            .query_one("SHOW synchronous_standby_names", &[])
+            .await
+            .unwrap();
+        (row.get::<_, String>(0) == "nobody").then_some(())
+    })
+    .await;
+    redis.push(&votes("v", 3)).await;
+    let cancel = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity \
+        WHERE wait_event = 'SyncRep' AND application_name = 'voting-worker'";
+    eventually(
+        "a commit waits for the standby, and somebody cancels the wait",
+        async || client.query_opt(cancel, &[]).await.unwrap(),
+    )
+    .await;
+    let why = worker.readiness(503).await;
+    assert!(
+        why["checks"]["postgres"]["detail"]
+            .as_str()
+            .unwrap()
+            .contains("warned"),
+        "{why}"
+    );
+    let held = redis
+        .keys()
+        .await
+        .iter()
+        .any(|key| key.starts_with("votes"));
+    assert!(
+        held,
+        "the votes are still in the queue or a processing list"
+    );
+    client
+        .batch_execute("ALTER SYSTEM RESET synchronous_standby_names")
+        .await
+        .unwrap();
+    client
+        .batch_execute("SELECT pg_reload_conf()")
+        .await
+        .unwrap();
+    emptied(&redis).await;
+    assert_eq!(rows(&client).await.unwrap().len(), 3);
+}
+
+#[tokio::test]
 async fn a_vote_delivered_twice_counts_once() {
     let (postgres, redis) = tokio::join!(Postgres::start(), Redis::start());
     let environment = [redis.environment(), postgres.environment()];

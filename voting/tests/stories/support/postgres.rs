@@ -65,6 +65,34 @@ impl Postgres {
         postgres
     }
 
+    /// A streaming standby of this server.
+    pub async fn standby(&self) -> Self {
+        let dir = tempfile::Builder::new()
+            .prefix("voting-pg-")
+            .tempdir()
+            .unwrap();
+        own_everything(dir.path());
+        let copied = as_postgres("pg_basebackup", dir.path())
+            .args(["--host=127.0.0.1", "--username=postgres", "--no-password"])
+            .arg(format!("--port={}", self.port))
+            .args(["--checkpoint=fast", "--no-sync", "--write-recovery-conf"])
+            .arg("--pgdata")
+            .arg(dir.path().join("data"))
+            .env("PGPASSWORD", PASSWORD)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&copied.stderr);
+        assert!(copied.status.success(), "pg_basebackup: {said}");
+        let mut standby = Self {
+            port: free_port(),
+            dir,
+            child: None,
+            settings: Vec::new(),
+        };
+        standby.up().await;
+        standby
+    }
+
     /// Starts the server and waits until it answers.
     pub async fn up(&mut self) {
         let log = std::fs::File::create(self.dir.path().join("log")).unwrap();
