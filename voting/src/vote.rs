@@ -1,5 +1,6 @@
 //! `voting vote`: takes votes into the queue.
 
+mod ballot;
 mod lanes;
 mod page;
 

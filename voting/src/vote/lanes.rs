@@ -5,8 +5,7 @@
 //! confirm, one `WAIT` on the same connection: the round trip to the other
 //! region is shared by everybody who waits for it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -15,6 +14,7 @@ use redis::{RedisError, RedisResult};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::ballot::{Ballot, Fate};
 use crate::args::Durability;
 use crate::backoff::Backoff;
 use crate::queue::{Queue, VOTES};
@@ -26,6 +26,8 @@ const WAITING: usize = 1_024;
 const BATCH: usize = 256;
 /// Time for Redis to answer, beyond the wait for the replica.
 const ANSWER: Duration = Duration::from_secs(1);
+/// No further attempt is begun so shortly before a voter's time is over.
+const LAST_PAUSE: Duration = Duration::from_millis(250);
 
 /// Why a vote is not accepted.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -73,16 +75,7 @@ impl Refusal {
     }
 }
 
-type Answer = Result<(), Refusal>;
-
-/// A vote on its way.
-struct Ballot {
-    payload: String,
-    deadline: Instant,
-    /// Set before the first byte leaves: from then on the vote may arrive.
-    sent: Arc<AtomicBool>,
-    answer: oneshot::Sender<Answer>,
-}
+pub(super) type Answer = Result<(), Refusal>;
 
 /// All lanes.
 pub struct Lanes {
@@ -121,12 +114,12 @@ impl Lanes {
     /// [`Refusal`], at the latest when the voter's time is over.
     pub async fn cast(&self, payload: String) -> Answer {
         let deadline = Instant::now() + self.timeout;
-        let sent = Arc::new(AtomicBool::new(false));
+        let fate = Fate::default();
         let (answer, answered) = oneshot::channel();
         let ballot = Ballot {
             payload,
             deadline,
-            sent: sent.clone(),
+            fate: fate.clone(),
             answer,
         };
         let lane = self.next.fetch_add(1, Ordering::Relaxed) % self.lanes.len();
@@ -135,16 +128,8 @@ impl Lanes {
             .map_err(|_| Refusal::Overloaded)?;
         match tokio::time::timeout_at(deadline, answered).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_)) | Err(_) => Err(late(&sent, "no answer in time")),
+            Ok(Err(_)) | Err(_) => Err(fate.give_up("no answer in time")),
         }
-    }
-}
-
-fn late(sent: &AtomicBool, reason: &str) -> Refusal {
-    let reason = reason.to_owned();
-    match sent.load(Ordering::SeqCst) {
-        true => Refusal::Unconfirmed { reason },
-        false => Refusal::Unreachable { reason },
     }
 }
 
@@ -173,7 +158,7 @@ impl Lane {
             if batch.is_empty() {
                 return;
             }
-            match self.attempt(&batch).await {
+            match self.attempt(&mut batch).await {
                 Ok(true) => return answer_all(batch, &Ok(())),
                 Ok(false) => {
                     let reason = "no replica has it".to_owned();
@@ -189,18 +174,22 @@ impl Lane {
     }
 
     /// One `RPUSH` of the whole batch; true when it is as durable as asked.
-    async fn attempt(&mut self, batch: &[Ballot]) -> RedisResult<bool> {
+    async fn attempt(&mut self, batch: &mut Vec<Ballot>) -> RedisResult<bool> {
         let limit = ANSWER + self.wait.unwrap_or_default();
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.queue.connect(limit).await?,
         };
+        batch.retain(|ballot| ballot.fate.depart());
+        if batch.is_empty() {
+            self.connection = Some(connection);
+            return Ok(true);
+        }
         let mut push = redis::cmd("RPUSH");
         push.arg(VOTES);
-        for ballot in batch {
-            ballot.sent.store(true, Ordering::SeqCst);
+        batch.iter().for_each(|ballot| {
             push.arg(&ballot.payload);
-        }
+        });
         let mut pipeline = redis::pipe();
         pipeline.add_command(push).ignore();
         if let Some(wait) = self.wait {
@@ -210,9 +199,7 @@ impl Lane {
             Ok(replicas) => replicas,
             Err(error) => {
                 if !may_have_arrived(&error) {
-                    batch
-                        .iter()
-                        .for_each(|ballot| ballot.sent.store(false, Ordering::SeqCst));
+                    batch.iter().for_each(|ballot| ballot.fate.came_back());
                 }
                 return Err(error);
             }
@@ -232,22 +219,17 @@ fn may_have_arrived(error: &RedisError) -> bool {
 }
 
 fn answer_all(batch: Vec<Ballot>, answer: &Answer) {
-    for ballot in batch {
-        // A voter who has gone does not want to know.
-        let _ = ballot.answer.send(answer.clone());
-    }
+    batch.into_iter().for_each(|ballot| ballot.settle(answer));
 }
 
 /// Answers those whose time is over with the reason, and keeps the rest.
 fn expire(batch: Vec<Ballot>, error: &RedisError) -> Vec<Ballot> {
-    let soon = Instant::now() + Duration::from_millis(250);
+    let soon = Instant::now() + LAST_PAUSE;
     let (over, alive): (Vec<_>, Vec<_>) = batch
         .into_iter()
         .partition(|ballot| ballot.deadline <= soon);
-    for ballot in over {
-        let refusal = late(&ballot.sent, &error.to_string());
-        answer_all(vec![ballot], &Err(refusal));
-    }
+    let reason = error.to_string();
+    over.into_iter().for_each(|ballot| ballot.give_up(&reason));
     alive
 }
 

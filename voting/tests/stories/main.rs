@@ -6,6 +6,7 @@
 //! chromium and chromium-driver; a missing one fails with its name.
 
 mod browser;
+mod database;
 mod result;
 mod support;
 mod vote;

@@ -220,3 +220,9 @@ fn id(arguments: &[&str]) -> u32 {
         .parse()
         .unwrap_or_else(|_| panic!("id {arguments:?} printed {text:?}"))
 }
+
+/// The table, for stories that need it before the worker made it.
+pub async fn create_table(client: &Client) {
+    let table = "CREATE TABLE votes (id text PRIMARY KEY, vote text NOT NULL)";
+    client.batch_execute(table).await.unwrap();
+}

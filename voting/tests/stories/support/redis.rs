@@ -136,3 +136,23 @@ impl Drop for Redis {
 pub fn entry(voter: &str, vote: &str) -> String {
     serde_json::json!({ "voter_id": voter, "vote": vote }).to_string()
 }
+
+/// `count` votes for `a` by as many voters.
+pub fn votes(prefix: &str, count: usize) -> Vec<String> {
+    (0..count)
+        .map(|voter| entry(&format!("{prefix}-{voter:05}"), "a"))
+        .collect()
+}
+
+/// Nothing is left anywhere: no queue, no processing list, none registered.
+pub async fn emptied(redis: &Redis) {
+    eventually("the queue and all processing lists are gone", async || {
+        redis
+            .keys()
+            .await
+            .iter()
+            .all(|key| !key.starts_with("votes") || key == "votes:rejected")
+            .then_some(())
+    })
+    .await;
+}
