@@ -54,7 +54,9 @@ pub fn start(service: &Service<'_>) -> Result<Process, ProcessError> {
         .append(true)
         .open(&service.log)
         .map_err(|source| write(&service.log, source))?;
-    let errors = log.try_clone().map_err(|source| write(&service.log, source))?;
+    let errors = log
+        .try_clone()
+        .map_err(|source| write(&service.log, source))?;
     // `setsid` replaces itself by the program, so the pid stays the same.
     let child = Command::new("setsid")
         .args(service.command)
@@ -72,8 +74,11 @@ pub fn start(service: &Service<'_>) -> Result<Process, ProcessError> {
         pid: child.id().cast_signed(),
         started: 0,
     });
-    fs::write(&service.pidfile, format!("{} {}\n", process.pid, process.started))
-        .map_err(|source| write(&service.pidfile, source))?;
+    fs::write(
+        &service.pidfile,
+        format!("{} {}\n", process.pid, process.started),
+    )
+    .map_err(|source| write(&service.pidfile, source))?;
     Ok(process)
 }
 
@@ -118,7 +123,10 @@ impl Process {
     /// # Errors
     /// When it survives even that.
     pub fn stop(&self, grace: Duration) -> Result<(), ProcessError> {
-        for (signal, patience) in [(Signal::TERM, grace), (Signal::KILL, Duration::from_secs(10))] {
+        for (signal, patience) in [
+            (Signal::TERM, grace),
+            (Signal::KILL, Duration::from_secs(10)),
+        ] {
             if !self.alive() {
                 return Ok(());
             }

@@ -127,7 +127,10 @@ impl Settings {
             (None, Some(home)) => home.join(".local/state/hafail-lab").join(name),
             (None, None) => return Err(SettingsError::NoHome),
         };
-        let cache = home.map_or_else(|| state.join("cache"), |home| home.join(".cache/hafail-lab"));
+        let cache = home.map_or_else(
+            || state.join("cache"),
+            |home| home.join(".cache/hafail-lab"),
+        );
         Ok(Self {
             name: name.to_owned(),
             state,
@@ -184,7 +187,8 @@ impl Settings {
     /// # Errors
     /// When the directory cannot be written.
     pub fn write_record(&self, record: &Record) -> Result<(), SettingsError> {
-        let text = serde_json::to_vec_pretty(record).expect("a record has only strings and numbers");
+        let text =
+            serde_json::to_vec_pretty(record).expect("a record has only strings and numbers");
         write_whole(&self.file("lab.json"), &text)
     }
 }
@@ -210,7 +214,10 @@ mod tests {
     #[test]
     fn names_that_would_break_an_interface_or_a_path_are_refused() {
         for name in ["", "../x", "Lab", "a.b", &"x".repeat(21)] {
-            assert!(Settings::new(name, Some("/tmp".into()), Block::DEFAULT).is_err(), "{name}");
+            assert!(
+                Settings::new(name, Some("/tmp".into()), Block::DEFAULT).is_err(),
+                "{name}"
+            );
         }
         assert!(Settings::new("two-regions-1", Some("/tmp".into()), Block::DEFAULT).is_ok());
     }

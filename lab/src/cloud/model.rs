@@ -152,7 +152,9 @@ impl Region {
     /// Whether an internet gateway is attached to the VPC.
     #[must_use]
     pub fn has_internet_gateway(&self, vpc: &str) -> bool {
-        self.internet_gateways.values().any(|attached| attached == vpc)
+        self.internet_gateways
+            .values()
+            .any(|attached| attached == vpc)
     }
 
     /// Instances of a VPC that still exist.

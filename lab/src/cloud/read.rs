@@ -126,8 +126,11 @@ impl Reader {
     }
 
     async fn internet_gateways(&self) -> Result<BTreeMap<String, String>, ReadError> {
-        let found: Vec<sdk::InternetGateway> =
-            pages!(self, "internet gateways", self.client.describe_internet_gateways());
+        let found: Vec<sdk::InternetGateway> = pages!(
+            self,
+            "internet gateways",
+            self.client.describe_internet_gateways()
+        );
         Ok(found
             .into_iter()
             .filter_map(|g| {
@@ -155,8 +158,11 @@ impl Reader {
     }
 
     async fn peerings(&self) -> Result<BTreeMap<String, Peering>, ReadError> {
-        let found: Vec<sdk::VpcPeeringConnection> =
-            pages!(self, "peerings", self.client.describe_vpc_peering_connections());
+        let found: Vec<sdk::VpcPeeringConnection> = pages!(
+            self,
+            "peerings",
+            self.client.describe_vpc_peering_connections()
+        );
         Ok(found.into_iter().filter_map(|p| self.peering(p)).collect())
     }
 
@@ -177,10 +183,16 @@ impl Reader {
     }
 
     async fn groups(&self) -> Result<BTreeMap<String, Group>, ReadError> {
-        let found: Vec<sdk::SecurityGroup> =
-            pages!(self, "security groups", self.client.describe_security_groups());
+        let found: Vec<sdk::SecurityGroup> = pages!(
+            self,
+            "security groups",
+            self.client.describe_security_groups()
+        );
         let rules = |list: Option<Vec<sdk::IpPermission>>| {
-            list.unwrap_or_default().into_iter().map(permission).collect()
+            list.unwrap_or_default()
+                .into_iter()
+                .map(permission)
+                .collect()
         };
         Ok(found
             .into_iter()
@@ -292,12 +304,20 @@ fn route_table(table: sdk::RouteTable) -> Option<(String, RouteTable)> {
     let associations = table.associations.unwrap_or_default();
     let routes = table.routes.unwrap_or_default().into_iter();
     let routes = routes
-        .filter_map(|r| Some((r.destination_cidr_block.as_deref()?.parse().ok()?, target(&r))))
+        .filter_map(|r| {
+            Some((
+                r.destination_cidr_block.as_deref()?.parse().ok()?,
+                target(&r),
+            ))
+        })
         .collect();
     let found = RouteTable {
         vpc: table.vpc_id?,
         main: associations.iter().any(|a| a.main == Some(true)),
-        subnets: associations.into_iter().filter_map(|a| a.subnet_id).collect(),
+        subnets: associations
+            .into_iter()
+            .filter_map(|a| a.subnet_id)
+            .collect(),
         routes,
     };
     Some((table.route_table_id?, found))
@@ -331,7 +351,8 @@ fn permission(rule: sdk::IpPermission) -> Permission {
 }
 
 fn protocol(name: Option<&str>, from: Option<i32>, to: Option<i32>) -> Protocol {
-    let port = |p: Option<i32>, otherwise| p.and_then(|p| u16::try_from(p).ok()).unwrap_or(otherwise);
+    let port =
+        |p: Option<i32>, otherwise| p.and_then(|p| u16::try_from(p).ok()).unwrap_or(otherwise);
     let ports = || (port(from, 0), port(to, u16::MAX));
     match name {
         Some("tcp" | "6") => Protocol::Tcp(ports().0, ports().1),
@@ -349,7 +370,11 @@ fn instance(i: sdk::Instance) -> Option<(String, Instance)> {
         .into_iter()
         .filter_map(|g| g.group_id)
         .collect();
-    let name = i.tags.unwrap_or_default().into_iter().find(|t| t.key() == Some("Name"));
+    let name = i
+        .tags
+        .unwrap_or_default()
+        .into_iter()
+        .find(|t| t.key() == Some("Name"));
     let private_ip: Ipv4Addr = i.private_ip_address?.parse().ok()?;
     let dns_name = i.private_dns_name.unwrap_or_default();
     let hostname = dns_name.split('.').next().filter(|h| !h.is_empty());
@@ -392,9 +417,15 @@ mod tests {
 
     #[test]
     fn protocols_by_name_and_number() {
-        assert_eq!(protocol(Some("tcp"), Some(80), Some(81)), Protocol::Tcp(80, 81));
+        assert_eq!(
+            protocol(Some("tcp"), Some(80), Some(81)),
+            Protocol::Tcp(80, 81)
+        );
         assert_eq!(protocol(Some("-1"), None, None), Protocol::All);
-        assert_eq!(protocol(Some("icmp"), Some(-1), Some(-1)), Protocol::Icmp(None));
+        assert_eq!(
+            protocol(Some("icmp"), Some(-1), Some(-1)),
+            Protocol::Icmp(None)
+        );
         assert_eq!(protocol(Some("50"), None, None), Protocol::Number(50));
     }
 }
