@@ -116,7 +116,9 @@ pub struct Subnet {
 }
 
 /// What a host does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, schemars::JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// Reached by SSH from outside; the way to the private hosts of its site.
@@ -316,6 +318,27 @@ pub enum SecretName {
     QueuePassword,
     /// Of the statistics page.
     StatisticsPassword,
+}
+
+impl SecretName {
+    /// The name of its file in the vault, such as `queue-password`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::DatabaseSuperuser => "database-superuser",
+            Self::DatabaseReplication => "database-replication",
+            Self::DatabaseRewind => "database-rewind",
+            Self::DatabaseUser => "database-user",
+            Self::QueuePassword => "queue-password",
+            Self::StatisticsPassword => "statistics-password",
+        }
+    }
+
+    /// Its key below `secrets:` in topology files.
+    #[must_use]
+    pub fn key(self) -> String {
+        self.as_str().replace('-', "_")
+    }
 }
 
 /// Where a secret comes from; generated when none is given.

@@ -11,8 +11,8 @@ use super::{
     Network, Objectives, Place, Provision, Queue, Record, RecordTarget, Replication, SecretName,
     SecretSource, Service, Site, Subnet, Topology,
     raw::{
-        RawAccess, RawDatabase, RawDns, RawHost, RawLoadBalancer, RawRecord, RawSecret,
-        RawSecrets, RawService, RawSite, RawSubnet, RawTopology,
+        RawAccess, RawDatabase, RawDns, RawHost, RawLoadBalancer, RawRecord, RawSecret, RawSecrets,
+        RawService, RawSite, RawSubnet, RawTopology,
     },
     read::{At, Entries},
     values::{Plain, Port, Time},
@@ -84,10 +84,7 @@ fn time(field: &Option<At<Time>>, default: Duration) -> Duration {
 
 /// An optional part: none inside where absent, none outside where wrong.
 #[expect(clippy::option_option, reason = "absent and wrong are different")]
-fn optional<R, T>(
-    field: &Option<At<R>>,
-    lower: impl FnOnce(&R) -> Option<T>,
-) -> Option<Option<T>> {
+fn optional<R, T>(field: &Option<At<R>>, lower: impl FnOnce(&R) -> Option<T>) -> Option<Option<T>> {
     match field {
         None => Some(None),
         Some(at) => lower(&at.value).map(Some),
@@ -123,7 +120,8 @@ fn access(raw: &RawAccess, folder: &Path) -> Option<Access> {
 fn site(name: SiteName, raw: &RawSite) -> Option<Site> {
     let hosts = raw.hosts.get()?.0.iter();
     let subnets = raw.subnets.iter().flat_map(|at| &at.value.0);
-    let subnets = subnets.map(|(key, raw)| Some((key.text.clone(), subnet(&key.text, &raw.value)?)));
+    let subnets =
+        subnets.map(|(key, raw)| Some((key.text.clone(), subnet(&key.text, &raw.value)?)));
     let network = match &raw.cidr {
         None => None,
         Some(cidr) => Some(Network {

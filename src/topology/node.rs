@@ -68,7 +68,14 @@ pub(super) fn parse(text: &str) -> Result<Node, Problem> {
 }
 
 fn broken(error: &serde_saphyr::Error) -> Problem {
-    let at = error.location().map_or(Position { line: 1, column: 1, length: 0 }, position);
+    let at = error.location().map_or(
+        Position {
+            line: 1,
+            column: 1,
+            length: 0,
+        },
+        position,
+    );
     let message = error.without_snippet().to_string();
     Problem {
         severity: Severity::Error,

@@ -50,7 +50,8 @@ impl Problems {
     /// Collects the problems of the file `file`, whose text is `source`.
     #[must_use]
     pub fn new(file: &str, source: &str, mut problems: Vec<Problem>) -> Self {
-        problems.sort_by(|a, b| (a.at, a.severity, &a.message).cmp(&(b.at, b.severity, &b.message)));
+        problems
+            .sort_by(|a, b| (a.at, a.severity, &a.message).cmp(&(b.at, b.severity, &b.message)));
         problems.dedup();
         Self {
             file: file.to_owned(),

@@ -131,14 +131,24 @@ impl<'a> Reader<'a> {
             }
             _ => format!("write {}", T::EXPECTED),
         };
-        let message = format!("{} is {}, not {}", self.here(), node.value.kind(), T::EXPECTED);
+        let message = format!(
+            "{} is {}, not {}",
+            self.here(),
+            node.value.kind(),
+            T::EXPECTED
+        );
         self.error("wrong-type", node.at, message, hint);
     }
 
     /// Reports that the value has the right kind and cannot be accepted.
     pub fn invalid<T: Read>(&mut self, node: &Node, why: &str) {
         let message = format!("{} is not valid: {why}", self.here());
-        self.error("invalid-value", node.at, message, format!("write {}", T::EXPECTED));
+        self.error(
+            "invalid-value",
+            node.at,
+            message,
+            format!("write {}", T::EXPECTED),
+        );
     }
 
     /// A scalar as it stands in the file.
@@ -216,11 +226,13 @@ pub(super) fn field_name(identifier: &str) -> &str {
 }
 
 /// The known word that was probably meant.
-pub(super) fn closest<'k>(
-    word: &str,
-    known: impl IntoIterator<Item = &'k str>,
-) -> Option<&'k str> {
-    let likeness = |name: &str| strsim::jaro_winkler(&word.to_lowercase().replace('-', "_"), &name.replace('-', "_"));
+pub(super) fn closest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    let likeness = |name: &str| {
+        strsim::jaro_winkler(
+            &word.to_lowercase().replace('-', "_"),
+            &name.replace('-', "_"),
+        )
+    };
     let scored = known.into_iter().map(|name| (likeness(name), name));
     let best = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
     (best.0 > 0.8).then_some(best.1)
@@ -248,7 +260,15 @@ impl<T: Read> Field for Required<T> {
         let Some(node) = fields.get(name) else {
             let message = format!("{} lacks `{name}`", reader.here());
             let hint = format!("add `{name}:` with {}", T::EXPECTED);
-            reader.error("missing-key", Position { length: 1, ..fields.at }, message, hint);
+            reader.error(
+                "missing-key",
+                Position {
+                    length: 1,
+                    ..fields.at
+                },
+                message,
+                hint,
+            );
             return Self(None);
         };
         Self(reader.read_at(name, node))

@@ -51,7 +51,9 @@ const SIZES: [(&str, u64); 5] = [
 
 /// Splits `30s` into number and unit; the unit may stand apart.
 fn quantity(text: &str, units: &[(&str, u64)]) -> Result<u64, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = (&text[..digits], text[digits..].trim());
     let names: Vec<_> = units.iter().map(|(name, _)| *name).collect();
     let number: u64 = match number.parse() {
@@ -217,7 +219,8 @@ impl Read for Ipv4Addr {
 
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         convert(node, reader, |text| {
-            text.parse().map_err(|_| format!("`{text}` is no IPv4 address"))
+            text.parse()
+                .map_err(|_| format!("`{text}` is no IPv4 address"))
         })
     }
 }
