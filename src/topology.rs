@@ -1,6 +1,7 @@
 //! What the user wants: the topology, read from one file, that cannot be
 //! wrong. The raw shape with positions is in `raw`, the checks in `check`.
 
+mod check;
 mod lower;
 mod node;
 mod problem;
@@ -8,6 +9,7 @@ mod raw;
 mod read;
 mod values;
 
+pub use check::ENVIRONMENT_VARIABLES;
 pub use problem::{Position, Problem, Problems, Severity};
 
 use std::{collections::BTreeMap, net::Ipv4Addr, path::PathBuf, time::Duration};
@@ -367,9 +369,10 @@ impl Topology {
     pub fn read(text: &str, file: &str) -> Reading {
         let mut reader = read::Reader::new(text);
         let topology = match node::parse(text) {
-            Ok(node) => reader
-                .read_document(&node)
-                .and_then(|raw| lower::lower(&raw, file)),
+            Ok(node) => reader.read_document(&node).and_then(|raw| {
+                check::check(&raw, &mut reader);
+                lower::lower(&raw, file)
+            }),
             Err(problem) => {
                 reader.problems.push(problem);
                 None

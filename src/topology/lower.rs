@@ -109,7 +109,7 @@ fn path(text: &str, folder: &Path) -> PathBuf {
 }
 
 fn access(raw: &RawAccess, folder: &Path) -> Option<Access> {
-    let networks = raw.ssh_from.iter().flat_map(|at| &at.value);
+    let networks = raw.ssh_from.iter().flat_map(|at| &at.value.0);
     Some(Access {
         ssh_user: raw.ssh_user.get()?.0.clone(),
         ssh_from: networks.map(|at| at.value.0).collect(),
@@ -169,7 +169,7 @@ fn host(name: &str, site: &SiteName, raw: &RawHost) -> Option<Host> {
     Some(Host {
         name: HostName::try_from(name.to_owned()).ok()?,
         site: site.clone(),
-        roles: raw.roles.get()?.iter().map(|at| at.value).collect(),
+        roles: raw.roles.get()?.0.iter().map(|at| at.value).collect(),
         place,
     })
 }
@@ -196,7 +196,7 @@ fn database(raw: &RawDatabase) -> Database {
 
 fn service(name: &str, raw: &RawService) -> Option<Service> {
     let port = |field: &Option<At<Port>>| field.as_ref().map(|at| at.value.0);
-    let command = raw.command.iter().flat_map(|at| &at.value);
+    let command = raw.command.iter().flat_map(|at| &at.value.0);
     Some(Service {
         name: name.to_owned(),
         image: raw.image.get()?.clone(),
@@ -228,7 +228,7 @@ fn load_balancer(raw: &RawLoadBalancer) -> LoadBalancer {
 }
 
 fn dns(raw: &RawDns) -> Option<Dns> {
-    let records = raw.records.get()?.iter();
+    let records = raw.records.get()?.0.iter();
     Some(Dns {
         zone: raw.zone.get()?.clone(),
         manage_zone: or(&raw.manage_zone, false),

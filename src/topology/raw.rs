@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use super::{
     Balance, Coordination, Replication, Role,
     node::{Node, Value},
-    read::{At, Entries, Field, Read, Reader, Required, field_name, record},
+    read::{At, Entries, Field, List, Read, Reader, Required, field_name, record},
     values::{Cidr, Label, Plain, Port, Size, Time},
 };
 use crate::ids::{Region, SiteName};
@@ -65,7 +65,7 @@ record! {
         /// User of the image or machine; must be able to become root.
         ssh_user: Required<Label>,
         /// Networks from which the bastions accept SSH.
-        ssh_from: Option<At<Vec<At<Cidr>>>>,
+        ssh_from: Option<At<List<Cidr>>>,
         /// The private key, absolute, below `~/` or relative to this file;
         /// generated at the first deploy when absent.
         ssh_key: Option<At<String>>,
@@ -124,7 +124,7 @@ record! {
     /// machine (`address` and `host_key`).
     RawHost {
         /// What the host does.
-        roles: Required<Vec<At<Role>>>,
+        roles: Required<List<Role>>,
         /// Instance type, such as t3.small.
         r#type: Option<At<String>>,
         /// Name of a subnet of the site.
@@ -190,7 +190,7 @@ record! {
         /// Container image with its tag.
         image: Required<String>,
         /// Command and arguments; the image's own when left out.
-        command: Option<At<Vec<At<Plain>>>>,
+        command: Option<At<List<Plain>>>,
         /// Containers for each site, spread over its app hosts. Default: 1.
         replicas: Option<At<u32>>,
         /// Port inside the container that the load balancer reaches; none for
@@ -249,7 +249,7 @@ record! {
         /// exists. Default: false.
         manage_zone: Option<At<bool>>,
         /// Names of the zone.
-        records: Required<Vec<At<RawRecord>>>,
+        records: Required<List<RawRecord>>,
     }
 }
 

@@ -17,8 +17,12 @@ pub(super) struct At<T> {
 /// was reported then.
 pub(super) struct Required<T>(pub Option<At<T>>);
 
-/// A mapping with names of the user as keys, in the order of the file.
-pub(super) struct Entries<T>(pub Vec<(Key, At<T>)>);
+/// A mapping with names of the user as keys, in the order of the file, and
+/// whether all of it could be read.
+pub(super) struct Entries<T>(pub Vec<(Key, At<T>)>, pub bool);
+
+/// A list, and whether all of it could be read.
+pub(super) struct List<T>(pub Vec<At<T>>, pub bool);
 
 impl<T> Required<T> {
     pub fn get(&self) -> Option<&T> {
