@@ -12,15 +12,16 @@ use super::{
     Role,
     node::Key,
     problem::Position,
-    raw::{RawHost, RawSite, RawTopology},
+    raw,
     read::{At, Entries, Reader, closest, list},
 };
 use crate::ids::HostName;
 
+pub(super) use services::is_variable;
 pub use stack::ENVIRONMENT_VARIABLES;
 
 /// Reports all that is wrong with records that were read well enough.
-pub(super) fn check(raw: &RawTopology, reader: &mut Reader<'_>) {
+pub(super) fn check(raw: &raw::Topology, reader: &mut Reader<'_>) {
     let plan = Overview::of(raw);
     hosts::check(&plan, reader);
     network::check(&plan, reader);
@@ -32,35 +33,35 @@ pub(super) fn check(raw: &RawTopology, reader: &mut Reader<'_>) {
 
 /// The topology as far as it could be read, with its sites and hosts at hand.
 struct Overview<'r> {
-    raw: &'r RawTopology,
+    raw: &'r raw::Topology,
     sites: Vec<SiteView<'r>>,
 }
 
 /// A site.
 struct SiteView<'r> {
     key: &'r Key,
-    raw: &'r RawSite,
+    raw: &'r raw::Site,
     hosts: Vec<HostView<'r>>,
 }
 
 /// A host.
 struct HostView<'r> {
     key: &'r Key,
-    raw: &'r RawHost,
+    raw: &'r raw::Host,
     roles: Vec<Role>,
 }
 
 impl<'r> Overview<'r> {
-    fn of(raw: &'r RawTopology) -> Self {
+    fn of(raw: &'r raw::Topology) -> Self {
         let sites = raw.sites.get().map_or(&[][..], |sites| sites.0.as_slice());
-        let host = |(key, at): &'r (Key, At<RawHost>)| HostView {
+        let host = |(key, at): &'r (Key, At<raw::Host>)| HostView {
             key,
             raw: &at.value,
             roles: at.value.roles.get().map_or(Vec::new(), |roles| {
                 roles.0.iter().map(|role| role.value).collect()
             }),
         };
-        let site = |(key, at): &'r (Key, At<RawSite>)| SiteView {
+        let site = |(key, at): &'r (Key, At<raw::Site>)| SiteView {
             key,
             raw: &at.value,
             hosts: entries(at.value.hosts.0.as_ref())

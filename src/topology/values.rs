@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use super::{
     Balance, Coordination, Replication, Role,
     node::{Key, Node, Value},
-    read::{At, Entries, List, Read, Reader, Required, closest, list},
+    read::{At, Entries, List, Read, Reader, Required, closest, expected, list},
 };
 use crate::ids::{HostName, InvalidName, Region, SiteName};
 
@@ -312,7 +312,7 @@ impl<T: Read> Read for List<T> {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let Value::Sequence(items) = &node.value else {
             let message = format!("{} is {}, not a list", reader.here(), node.value.kind());
-            let hint = format!("write it in brackets, each item {}", T::EXPECTED);
+            let hint = format!("write it in brackets, each item {}", expected::<T>());
             reader.error("wrong-type", node.at, message, hint);
             return None;
         };
@@ -331,7 +331,7 @@ impl<T: Read> Read for Entries<T> {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let Some(entries) = reader.entries(node) else {
             let message = format!("{} is {}, not a mapping", reader.here(), node.value.kind());
-            let hint = format!("write `name: value` lines, each value {}", T::EXPECTED);
+            let hint = format!("write `name: value` lines, each value {}", expected::<T>());
             reader.error("wrong-type", node.at, message, hint);
             return None;
         };

@@ -2,7 +2,7 @@
 
 use super::{Overview, unknown};
 use crate::topology::{
-    raw::{RawDns, RawRecord},
+    raw,
     read::{At, Reader},
 };
 
@@ -53,9 +53,9 @@ fn name(field: &At<String>, reader: &mut Reader<'_>) -> bool {
 }
 
 fn record_name(
-    record: &RawRecord,
+    record: &raw::Record,
     zone: Option<&str>,
-    before: &[At<RawRecord>],
+    before: &[At<raw::Record>],
     reader: &mut Reader<'_>,
 ) {
     let Some(field) = &record.name.0 else { return };
@@ -72,7 +72,7 @@ fn record_name(
             reader.error("record-outside", field.at, message, hint);
         }
     }
-    let same = |other: &&At<RawRecord>| {
+    let same = |other: &&At<raw::Record>| {
         let name = other.value.name.get();
         name.is_some_and(|name| name.to_lowercase() == text)
     };
@@ -85,7 +85,7 @@ fn record_name(
     }
 }
 
-fn target(plan: &Overview<'_>, record: &RawRecord, reader: &mut Reader<'_>) {
+fn target(plan: &Overview<'_>, record: &raw::Record, reader: &mut Reader<'_>) {
     let Some(target) = &record.target.0 else {
         return;
     };
@@ -98,7 +98,7 @@ fn target(plan: &Overview<'_>, record: &RawRecord, reader: &mut Reader<'_>) {
     }
 }
 
-fn ttl(plan: &Overview<'_>, record: &RawRecord, reader: &mut Reader<'_>) {
+fn ttl(plan: &Overview<'_>, record: &raw::Record, reader: &mut Reader<'_>) {
     let Some(ttl) = &record.ttl else { return };
     let time = ttl.value.0;
     if time.subsec_nanos() != 0 || time.is_zero() || time.as_secs() > 86_400 {
@@ -131,11 +131,11 @@ fn ttl(plan: &Overview<'_>, record: &RawRecord, reader: &mut Reader<'_>) {
 }
 
 /// Somebody should notice a failover.
-fn active(plan: &Overview<'_>, dns: &At<RawDns>, reader: &mut Reader<'_>) {
+fn active(plan: &Overview<'_>, dns: &At<raw::Dns>, reader: &mut Reader<'_>) {
     let Some(records) = dns.value.records.get() else {
         return;
     };
-    let active = |record: &At<RawRecord>| {
+    let active = |record: &At<raw::Record>| {
         let target = record.value.target.0.as_ref();
         target.is_none_or(|target| target.value.0 == "active")
     };

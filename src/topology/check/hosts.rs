@@ -5,7 +5,7 @@ use crate::topology::{
     Role,
     node::Key,
     problem::Position,
-    raw::RawHost,
+    raw,
     read::{At, Reader},
 };
 
@@ -313,7 +313,7 @@ fn is_instance_type(text: &str) -> bool {
         .is_some_and(|(family, size)| word(family) && word(size))
 }
 
-fn host_key(raw: &RawHost, reader: &mut Reader<'_>) {
+fn host_key(raw: &raw::Host, reader: &mut Reader<'_>) {
     let Some(key) = &raw.host_key else { return };
     let mut words = key.value.split_whitespace();
     let algorithm = words.next().unwrap_or("");
@@ -331,7 +331,7 @@ fn host_key(raw: &RawHost, reader: &mut Reader<'_>) {
     }
 }
 
-fn disk(raw: &RawHost, reader: &mut Reader<'_>) {
+fn disk(raw: &raw::Host, reader: &mut Reader<'_>) {
     if let Some(disk) = &raw.disk_gib
         && !(8..=16_384).contains(&disk.value)
     {

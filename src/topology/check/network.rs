@@ -9,7 +9,7 @@ use crate::topology::{
     Role,
     node::Key,
     problem::Position,
-    raw::RawSubnet,
+    raw,
     read::{At, Reader},
 };
 
@@ -153,7 +153,7 @@ fn subnets(site: &SiteView<'_>, reader: &mut Reader<'_>) {
     }
 }
 
-fn zone(site: &SiteView<'_>, key: &Key, subnet: &RawSubnet, reader: &mut Reader<'_>) {
+fn zone(site: &SiteView<'_>, key: &Key, subnet: &raw::Subnet, reader: &mut Reader<'_>) {
     let (Some(zone), Some(region)) = (&subnet.zone.0, site.raw.region.get()) else {
         return;
     };
@@ -168,13 +168,13 @@ fn zone(site: &SiteView<'_>, key: &Key, subnet: &RawSubnet, reader: &mut Reader<
     }
 }
 
-fn find<'s>(site: &'s SiteView<'_>, name: &str) -> Option<&'s RawSubnet> {
+fn find<'s>(site: &'s SiteView<'_>, name: &str) -> Option<&'s raw::Subnet> {
     let subnets = entries(site.raw.subnets.as_ref());
     let found = subnets.iter().find(|(key, _)| key.text == name);
     found.map(|(_, at)| &at.value)
 }
 
-fn is_public(subnet: &RawSubnet) -> bool {
+fn is_public(subnet: &raw::Subnet) -> bool {
     subnet.public.as_ref().is_some_and(|at| at.value)
 }
 

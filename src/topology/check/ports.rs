@@ -4,7 +4,7 @@ use super::{HostView, Overview, SiteView, entries};
 use crate::topology::{
     Role,
     problem::Position,
-    raw::RawService,
+    raw,
     read::{At, Reader},
     values::Port,
 };
@@ -128,7 +128,7 @@ fn load_balancer(plan: &Overview<'_>, all: &mut Vec<Listener>) {
 }
 
 /// The ports of a service's containers on one of the site's app hosts.
-fn containers(name: &str, raw: &RawService, apps: usize, all: &mut Vec<Listener>) {
+fn containers(name: &str, raw: &raw::Service, apps: usize, all: &mut Vec<Listener>) {
     let Some(first) = &raw.host_port else { return };
     for index in 0..replicas_on_a_host(raw, apps) {
         all.push(Listener {
@@ -139,7 +139,7 @@ fn containers(name: &str, raw: &RawService, apps: usize, all: &mut Vec<Listener>
     }
 }
 
-fn replicas_on_a_host(raw: &RawService, apps: usize) -> u32 {
+fn replicas_on_a_host(raw: &raw::Service, apps: usize) -> u32 {
     let replicas = raw
         .replicas
         .as_ref()
@@ -152,7 +152,7 @@ fn replicas_on_a_host(raw: &RawService, apps: usize) -> u32 {
 const MOST_REPLICAS: u32 = 100;
 
 /// The three ports of a service belong together.
-fn shape(name: &str, at: Position, raw: &RawService, reader: &mut Reader<'_>) {
+fn shape(name: &str, at: Position, raw: &raw::Service, reader: &mut Reader<'_>) {
     let (inner, outer, public) = (&raw.container_port, &raw.host_port, &raw.public_port);
     let mut lacks = |key: &str, because: &str, at: Position, hint: &str| {
         let message = format!("the service `{name}` has `{because}` and lacks `{key}`");

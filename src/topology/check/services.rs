@@ -4,7 +4,7 @@ use super::{Overview, check_name, entries};
 use crate::topology::{
     Replication,
     problem::Position,
-    raw::{RawDatabase, RawSecret},
+    raw,
     read::{At, Reader},
 };
 
@@ -46,7 +46,7 @@ fn promises_no_loss(plan: &Overview<'_>) -> bool {
     rpo.is_some_and(|rpo| rpo.0.is_zero())
 }
 
-fn version(raw: &RawDatabase, reader: &mut Reader<'_>) {
+fn version(raw: &raw::Database, reader: &mut Reader<'_>) {
     if let Some(version) = &raw.version
         && !(13..=18).contains(&version.value)
     {
@@ -67,7 +67,7 @@ fn is_identifier(text: &str) -> bool {
         && text.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
 }
 
-fn names(raw: &RawDatabase, reader: &mut Reader<'_>) {
+fn names(raw: &raw::Database, reader: &mut Reader<'_>) {
     for (field, what) in [(&raw.name, "database"), (&raw.user, "user")] {
         let Some(name) = field else { continue };
         if !is_identifier(&name.value) {
@@ -85,7 +85,7 @@ fn names(raw: &RawDatabase, reader: &mut Reader<'_>) {
     }
 }
 
-fn replication(plan: &Overview<'_>, raw: &RawDatabase, at: Position, reader: &mut Reader<'_>) {
+fn replication(plan: &Overview<'_>, raw: &raw::Database, at: Position, reader: &mut Reader<'_>) {
     match (&raw.replication, plan.replicates()) {
         (None, true) => {
             let message = "there are several sites, and `database.replication` is missing";
@@ -137,7 +137,7 @@ const OWNED: [&str; 22] = [
     "wal_log_hints",
 ];
 
-fn parameters(raw: &RawDatabase, reader: &mut Reader<'_>) {
+fn parameters(raw: &raw::Database, reader: &mut Reader<'_>) {
     for (key, _) in entries(raw.parameters.as_ref()) {
         if OWNED.contains(&key.text.as_str()) {
             let message = format!("the setting `{}` is made by hafail", key.text);
@@ -192,7 +192,7 @@ fn secrets(plan: &Overview<'_>, reader: &mut Reader<'_>) {
     for (name, field) in secrets.value.named() {
         let Some(At {
             at,
-            value: RawSecret::Stated(place),
+            value: raw::Secret::Stated(place),
         }) = field
         else {
             continue;
@@ -225,7 +225,7 @@ fn secrets(plan: &Overview<'_>, reader: &mut Reader<'_>) {
 }
 
 /// Whether the text can name an environment variable.
-pub(super) fn is_variable(text: &str) -> bool {
+pub(in crate::topology) fn is_variable(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
     !text.is_empty() && text.chars().all(plain) && !text.starts_with(|c: char| c.is_ascii_digit())
 }

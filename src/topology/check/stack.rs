@@ -2,7 +2,7 @@
 
 use super::{Overview, entries, services::is_variable};
 use crate::topology::{
-    raw::{RawHealth, RawService},
+    raw,
     read::{At, Reader, closest, list},
     values::Plain,
 };
@@ -37,7 +37,7 @@ pub(super) fn check(plan: &Overview<'_>, reader: &mut Reader<'_>) {
     }
 }
 
-fn image(raw: &RawService, reader: &mut Reader<'_>) {
+fn image(raw: &raw::Service, reader: &mut Reader<'_>) {
     let Some(image) = &raw.image.0 else { return };
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-/:@".contains(c);
     let begins = image.value.starts_with(|c: char| c.is_ascii_alphanumeric());
@@ -48,7 +48,7 @@ fn image(raw: &RawService, reader: &mut Reader<'_>) {
     }
 }
 
-fn environment(service: &str, raw: &RawService, reader: &mut Reader<'_>) {
+fn environment(service: &str, raw: &raw::Service, reader: &mut Reader<'_>) {
     for (key, value) in entries(raw.environment.as_ref()) {
         if !is_variable(&key.text) {
             let message = format!("`{}` cannot name an environment variable", key.text);
@@ -88,7 +88,7 @@ fn template(service: &str, key: &str, value: &At<Plain>, reader: &mut Reader<'_>
     }
 }
 
-fn health(raw: &RawHealth, reader: &mut Reader<'_>) {
+fn health(raw: &raw::Health, reader: &mut Reader<'_>) {
     if let Some(path) = &raw.path.0
         && (!path.value.starts_with('/') || path.value.contains(char::is_whitespace))
     {
