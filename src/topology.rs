@@ -1,6 +1,25 @@
 //! What the user wants: the topology, read from one file, that cannot be
 //! wrong. The raw shape with positions is in `raw`, the checks in `check`.
 
+mod check;
+mod lower;
+mod node;
+mod problem;
+mod raw;
+mod read;
+mod reading;
+mod ready;
+mod schema;
+mod secret;
+mod values;
+
+pub use check::ENVIRONMENT_VARIABLES;
+pub use problem::{Position, Problem, Problems, Severity};
+pub use reading::Reading;
+pub use ready::Surroundings;
+pub use schema::schema;
+pub use secret::{SecretName, SecretSource};
+
 use std::{collections::BTreeMap, net::Ipv4Addr, path::PathBuf, time::Duration};
 
 use ipnet::Ipv4Net;
@@ -44,7 +63,7 @@ pub struct Objectives {
 }
 
 /// Who may decide on a failover.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Coordination {
     /// The operator, by command, with a fencing proof.
@@ -107,7 +126,9 @@ pub struct Subnet {
 }
 
 /// What a host does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// Reached by SSH from outside; the way to the private hosts of its site.
@@ -169,7 +190,7 @@ pub enum Place {
 }
 
 /// How commits replicate to the other site.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Replication {
     /// An acknowledged commit is on both sites.
@@ -239,7 +260,7 @@ pub struct HealthCheck {
 }
 
 /// How requests spread over replicas.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Balance {
     /// Replicas of the own site; those of other sites when none is up.
@@ -292,34 +313,6 @@ pub enum RecordTarget {
     Site(SiteName),
 }
 
-/// The secrets that a deployment has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SecretName {
-    /// Superuser of PostgreSQL, for guard and operator.
-    DatabaseSuperuser,
-    /// Role that streams.
-    DatabaseReplication,
-    /// Role that pg_rewind uses.
-    DatabaseRewind,
-    /// Role of the application.
-    DatabaseUser,
-    QueuePassword,
-    /// Of the statistics page.
-    StatisticsPassword,
-}
-
-/// Where a secret comes from; generated when none is given.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SecretSource {
-    File(PathBuf),
-    Environment(String),
-    /// Made at the first deploy and kept in the 0600 directory of the
-    /// deployment.
-    Generated,
-}
-
 impl Topology {
     /// All hosts of all sites, in order of site and name.
     pub fn hosts(&self) -> impl Iterator<Item = &Host> {
@@ -343,5 +336,20 @@ impl Topology {
         self.sites.values().find(|site| {
             site.region.as_str() == region_or_site || site.name.as_str() == region_or_site
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_topology_reads() {
+        let text = include_str!("../topologies/two-regions.yaml");
+        let reading = Topology::read(text, "topologies/two-regions.yaml");
+        assert!(reading.topology.is_some(), "{}", reading.problems.render());
+        let topology = reading.topology.unwrap();
+        assert_eq!(topology.hosts().count(), 8);
+        assert_eq!(topology.stack[0].name, "vote");
     }
 }
