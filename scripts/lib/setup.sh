@@ -96,3 +96,17 @@ lab_up() {
     docker tag "$image" "$HAFAIL_LAB_REGISTRY/voting:latest"
     docker push --quiet "$HAFAIL_LAB_REGISTRY/voting:latest" >&2
 }
+
+# check_dependencies: licences, sources and known vulnerabilities. The list of
+# the latter comes from the network; where it can't be had, that is said.
+check_dependencies() {
+    command -v cargo-deny >/dev/null || {
+        step "building cargo-deny"
+        cargo install --locked --debug --quiet cargo-deny
+    }
+    cargo deny --log-level error --locked check licenses bans sources
+    local answer
+    answer=$(cargo deny --log-level error --locked check advisories 2>&1) && return
+    grep -q 'failed to fetch advisory database' <<<"$answer" || fail "a dependency is not in order" "$answer"
+    note "the advisory database could not be fetched: known vulnerabilities were not checked"
+}

@@ -1,0 +1,4 @@
+//! The real world behind the ports.
+
+pub mod pki;
+pub mod secrets;
