@@ -35,7 +35,11 @@ pub fn scope(topology: &Topology) -> Scope {
         zone: topology.dns.as_ref().map(|dns| ZoneScope {
             name: dns.zone.clone(),
             managed: dns.manage_zone,
-            records: dns.records.iter().map(|record| record.name.clone()).collect(),
+            records: dns
+                .records
+                .iter()
+                .map(|record| record.name.clone())
+                .collect(),
         }),
     }
 }

@@ -190,7 +190,9 @@ impl fmt::Display for CloudError {
             Fault::Unclear => write!(f, " got no clear answer: {}", self.message),
             Fault::Unreachable => write!(f, ": the endpoint cannot be reached: {}", self.message),
             Fault::Denied => write!(f, " is not permitted: {}", self.message),
-            Fault::Credentials => write!(f, ": the credentials were not accepted: {}", self.message),
+            Fault::Credentials => {
+                write!(f, ": the credentials were not accepted: {}", self.message)
+            }
             Fault::NotYet | Fault::InUse | Fault::Occupied | Fault::Quota | Fault::Refused => {
                 write!(f, ": {}", self.message)
             }

@@ -4,7 +4,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Mutex,
-
 };
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
@@ -86,7 +85,10 @@ pub enum ApplyError {
 }
 
 fn failures(errors: &BTreeMap<Key, CloudError>, left: usize) -> String {
-    let lines: Vec<String> = errors.iter().map(|(key, error)| format!("{key}: {error}")).collect();
+    let lines: Vec<String> = errors
+        .iter()
+        .map(|(key, error)| format!("{key}: {error}"))
+        .collect();
     format!("{}\n{left} actions were not done", lines.join("\n"))
 }
 
@@ -289,5 +291,3 @@ impl<'a> Run<'a> {
         Ok(())
     }
 }
-
-

@@ -73,13 +73,26 @@ pub(super) fn remedy(wanted: &Spec) -> String {
 pub(super) fn specs(wanted: &Spec, found: &Spec) -> Comparison {
     let mut out = Comparison::default();
     match (wanted, found) {
-        (Spec::Vpc { cidr, dns }, Spec::Vpc { cidr: old, dns: had }) => {
+        (
+            Spec::Vpc { cidr, dns },
+            Spec::Vpc {
+                cidr: old,
+                dns: had,
+            },
+        ) => {
             out.same("the CIDR", cidr, old);
             if *dns && !had {
                 out.edit("DNS names", "off", "on", Update::EnableDns);
             }
         }
-        (Spec::Subnet { vpc, cidr, zone }, Spec::Subnet { vpc: old_vpc, cidr: old, zone: had }) => {
+        (
+            Spec::Subnet { vpc, cidr, zone },
+            Spec::Subnet {
+                vpc: old_vpc,
+                cidr: old,
+                zone: had,
+            },
+        ) => {
             out.same("the VPC", vpc, old_vpc);
             out.same("the CIDR", cidr, old);
             out.same("the zone", zone, had);
@@ -92,13 +105,29 @@ pub(super) fn specs(wanted: &Spec, found: &Spec) -> Comparison {
         }
         (
             Spec::NatGateway { subnet, address },
-            Spec::NatGateway { subnet: old, address: had },
+            Spec::NatGateway {
+                subnet: old,
+                address: had,
+            },
         ) => {
             out.same("the subnet", subnet, old);
             out.same("the address", address, had);
         }
         (Spec::RouteTable { .. }, Spec::RouteTable { .. }) => route_table(&mut out, wanted, found),
-        (Spec::Peering { from, to, to_region, accepted }, Spec::Peering { from: old_from, to: old_to, accepted: had, .. }) => {
+        (
+            Spec::Peering {
+                from,
+                to,
+                to_region,
+                accepted,
+            },
+            Spec::Peering {
+                from: old_from,
+                to: old_to,
+                accepted: had,
+                ..
+            },
+        ) => {
             out.same("the requester", from, old_from);
             out.same("the accepter", to, old_to);
             if *accepted && !had {
@@ -106,11 +135,27 @@ pub(super) fn specs(wanted: &Spec, found: &Spec) -> Comparison {
                 out.edit("state", "requested", "accepted", Update::Accept { region });
             }
         }
-        (Spec::SecurityGroup { vpc, rules, .. }, Spec::SecurityGroup { vpc: old, rules: had, .. }) => {
+        (
+            Spec::SecurityGroup { vpc, rules, .. },
+            Spec::SecurityGroup {
+                vpc: old,
+                rules: had,
+                ..
+            },
+        ) => {
             out.same("the VPC", vpc, old);
             group(&mut out, rules, had);
         }
-        (Spec::KeyPair { public_key: Some(new), .. }, Spec::KeyPair { public_key: Some(old), .. }) => {
+        (
+            Spec::KeyPair {
+                public_key: Some(new),
+                ..
+            },
+            Spec::KeyPair {
+                public_key: Some(old),
+                ..
+            },
+        ) => {
             out.same("the public key", new, old);
         }
         (Spec::Instance(new), Spec::Instance(old)) => instance(&mut out, new, old),
@@ -152,25 +197,40 @@ fn address(out: &mut Comparison, new: Option<&Key>, old: Option<&Key>) {
 
 fn route_table(out: &mut Comparison, wanted: &Spec, found: &Spec) {
     let (
-        Spec::RouteTable { vpc, subnets, routes },
-        Spec::RouteTable { vpc: old_vpc, subnets: old_subnets, routes: old_routes },
+        Spec::RouteTable {
+            vpc,
+            subnets,
+            routes,
+        },
+        Spec::RouteTable {
+            vpc: old_vpc,
+            subnets: old_subnets,
+            routes: old_routes,
+        },
     ) = (wanted, found)
     else {
         return;
     };
     out.same("the VPC", vpc, old_vpc);
     for subnet in subnets.difference(old_subnets) {
-        let update = Update::Link { subnet: subnet.clone() };
+        let update = Update::Link {
+            subnet: subnet.clone(),
+        };
         out.edit("subnet", "nothing", subnet, update);
     }
     for subnet in old_subnets.difference(subnets) {
-        let update = Update::Unlink { subnet: subnet.clone() };
+        let update = Update::Unlink {
+            subnet: subnet.clone(),
+        };
         out.edit("subnet", subnet, "nothing", update);
     }
     for (to, via) in routes {
         let old = old_routes.get(to);
         if old != Some(via) {
-            let update = Update::Route { to: *to, via: via.clone() };
+            let update = Update::Route {
+                to: *to,
+                via: via.clone(),
+            };
             out.edit(&format!("route {to}"), name(old), via, update);
         }
     }
@@ -226,13 +286,21 @@ fn record(out: &mut Comparison, new: &AddressRecord, old: &AddressRecord) {
     }
     if goal.ttl != old.ttl {
         let seconds = |record: &AddressRecord| format!("{} s", record.ttl.as_secs());
-        out.edit("TTL", seconds(old), seconds(&goal), Update::Point(goal.clone()));
+        out.edit(
+            "TTL",
+            seconds(old),
+            seconds(&goal),
+            Update::Point(goal.clone()),
+        );
     }
 }
 
 /// The tags that are missing or wrong. Records have none.
 pub(super) fn tags(wanted: &BTreeMap<String, String>, found: &Found) -> Option<Edit> {
-    if matches!(found.spec, Spec::Record(_) | Spec::Zone { managed: false, .. }) {
+    if matches!(
+        found.spec,
+        Spec::Record(_) | Spec::Zone { managed: false, .. }
+    ) {
         return None;
     }
     let wrong: BTreeMap<String, String> = (wanted.iter())
@@ -243,13 +311,13 @@ pub(super) fn tags(wanted: &BTreeMap<String, String>, found: &Found) -> Option<E
         let pairs: Vec<String> = tags.iter().map(|(k, v)| format!("{k}={v}")).collect();
         pairs.join(" ")
     };
-    let old = wrong.keys().filter_map(|name| {
-        let value = found.tags.get(name)?;
-        Some((name.clone(), value.clone()))
-    });
+    let old: BTreeMap<String, String> = (found.tags.iter())
+        .filter(|(name, _)| wrong.contains_key(*name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
     (!wrong.is_empty()).then(|| Edit {
         field: "tags".to_owned(),
-        old: names(&old.collect()),
+        old: names(&old),
         new: names(&wrong),
         update: Update::Tag(wrong),
     })

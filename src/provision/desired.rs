@@ -65,7 +65,11 @@ pub fn site_addresses(site: &Site) -> BTreeSet<Key> {
                 ..
             } => {
                 let public = ssh_address.as_ref().filter(|text| is_address(text));
-                Key::new(public.cloned().unwrap_or_else(|| private_address.to_string()))
+                Key::new(
+                    public
+                        .cloned()
+                        .unwrap_or_else(|| private_address.to_string()),
+                )
             }
         })
         .collect()
@@ -109,7 +113,12 @@ impl Wanted<'_> {
         let cidr = IpNet::V4(network.cidr);
         self.add(vpc.clone(), region, Spec::Vpc { cidr, dns: true }, &[]);
         let attached = Some(vpc.clone());
-        self.add(gateway, region, Spec::InternetGateway { vpc: attached }, &[]);
+        self.add(
+            gateway,
+            region,
+            Spec::InternetGateway { vpc: attached },
+            &[],
+        );
         for subnet in network.subnets.values() {
             let spec = Spec::Subnet {
                 vpc: vpc.clone(),
@@ -202,7 +211,12 @@ impl Wanted<'_> {
 
     fn peerings(&mut self) {
         let topology = self.topology;
-        let sites = || topology.sites.values().filter(|site| site.network.is_some());
+        let sites = || {
+            topology
+                .sites
+                .values()
+                .filter(|site| site.network.is_some())
+        };
         for from in sites() {
             for to in sites().filter(|to| to.name > from.name) {
                 let spec = Spec::Peering {
@@ -232,7 +246,9 @@ impl Wanted<'_> {
             image: Some(image.clone()),
             instance_type: instance_type.clone(),
             subnet: Key::new(format!("{}/subnet/{subnet}", site.name)),
-            groups: groups.map(|role| firewall::group_key(site, firewall::word(*role))).collect(),
+            groups: groups
+                .map(|role| firewall::group_key(site, firewall::word(*role)))
+                .collect(),
             key_pair: Key::new(format!("{}/key-pair", site.name)),
             address: *address,
             disk_gib: Some(*disk_gib),
@@ -244,7 +260,12 @@ impl Wanted<'_> {
         if host.is(Role::Lb) || host.is(Role::Bastion) {
             let instance = Some(instance_key(host));
             let after = [Key::new(format!("{}/internet-gateway", site.name))];
-            self.add(address_key(host), region, Spec::Address { instance }, &after);
+            self.add(
+                address_key(host),
+                region,
+                Spec::Address { instance },
+                &after,
+            );
         }
     }
 

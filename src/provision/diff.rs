@@ -125,10 +125,12 @@ impl Changes {
 
     /// The changes that need a decision, with why and what to do.
     pub fn blocked(&self) -> impl Iterator<Item = (&Key, &str, &str)> {
-        self.entries.iter().filter_map(|(key, change)| match &change.what {
-            What::Blocked { why, remedy } => Some((key, why.as_str(), remedy.as_str())),
-            _ => None,
-        })
+        self.entries
+            .iter()
+            .filter_map(|(key, change)| match &change.what {
+                What::Blocked { why, remedy } => Some((key, why.as_str(), remedy.as_str())),
+                _ => None,
+            })
     }
 }
 
@@ -161,7 +163,10 @@ pub fn diff(wanted: &Resources, found: &Discovered, replace: &BTreeSet<Key>) -> 
             remedy: format!(
                 "find out which of the two is in use and remove the other, {} or {}",
                 double.id,
-                found.entries.get(&double.key).map_or("?", |found| &found.id)
+                found
+                    .entries
+                    .get(&double.key)
+                    .map_or("?", |found| &found.id)
             ),
         };
         let key = Key::new(format!("{} ({})", double.key, double.id));
@@ -182,11 +187,21 @@ pub fn removal(wanted: &Resources, found: &Discovered) -> Changes {
         if own_zone(found) || (foreign && !has_our_value(wanted, found)) {
             continue;
         }
-        changes.add(&found.key, found.region.as_ref(), &found.spec, Some(delete(found)));
+        changes.add(
+            &found.key,
+            found.region.as_ref(),
+            &found.spec,
+            Some(delete(found)),
+        );
     }
     for double in &found.doubles {
         let key = Key::new(format!("{} ({})", double.key, double.id));
-        changes.add(&key, double.region.as_ref(), &double.spec, Some(delete(double)));
+        changes.add(
+            &key,
+            double.region.as_ref(),
+            &double.spec,
+            Some(delete(double)),
+        );
     }
     changes
 }
@@ -195,7 +210,11 @@ fn has_our_value(wanted: &Resources, found: &Found) -> bool {
     let Spec::Record(record) = &found.spec else {
         return true;
     };
-    match wanted.entries.get(&found.key).map(|resource| &resource.spec) {
+    match wanted
+        .entries
+        .get(&found.key)
+        .map(|resource| &resource.spec)
+    {
         Some(Spec::Record(ours)) => {
             record.addresses == ours.addresses || ours.alternatives.contains(&record.addresses)
         }
@@ -230,7 +249,11 @@ impl Changes {
 }
 
 fn create(resource: &Resource) -> What {
-    if let Spec::Zone { name, managed: false } = &resource.spec {
+    if let Spec::Zone {
+        name,
+        managed: false,
+    } = &resource.spec
+    {
         return What::Blocked {
             why: format!("the hosted zone {name} does not exist"),
             remedy: "create the zone, or let hafail do it: `manage_zone: true`".to_owned(),

@@ -42,7 +42,9 @@ pub fn groups(topology: &Topology, site: &Site) -> BTreeMap<&'static str, BTreeS
         site,
         roles: &roles,
     };
-    let each = roles.iter().map(|role| (word(*role), firewall.rules(*role)));
+    let each = roles
+        .iter()
+        .map(|role| (word(*role), firewall.rules(*role)));
     each.collect()
 }
 

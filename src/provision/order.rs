@@ -112,7 +112,13 @@ impl<'a> Graph<'a> {
                 resource,
                 id,
                 edits,
-            } => self.updates(key, resource.region.as_ref(), &resource.spec, Some(id), edits),
+            } => self.updates(
+                key,
+                resource.region.as_ref(),
+                &resource.spec,
+                Some(id),
+                edits,
+            ),
             What::Replace {
                 old,
                 resource,
@@ -194,9 +200,9 @@ impl<'a> Graph<'a> {
             {
                 users.push(*position);
             }
-            let updates = all.iter().filter(|position| {
-                *other != key && self.lets_go(**position, &found.key)
-            });
+            let updates = all
+                .iter()
+                .filter(|position| *other != key && self.lets_go(**position, &found.key));
             users.extend(updates);
         }
         users

@@ -46,10 +46,15 @@ pub fn text(changes: &Changes) -> String {
     let mut out = String::new();
     let mut families: BTreeMap<&str, Vec<(&Key, &Change)>> = BTreeMap::new();
     for (key, change) in &changes.entries {
-        families.entry(key.family()).or_default().push((key, change));
+        families
+            .entry(key.family())
+            .or_default()
+            .push((key, change));
     }
     for (family, members) in families {
-        let region = members.iter().find_map(|(_, change)| change.region.as_ref());
+        let region = members
+            .iter()
+            .find_map(|(_, change)| change.region.as_ref());
         match region {
             Some(region) => writeln!(out, "{family} ({region})"),
             None => writeln!(out, "{family}"),
@@ -92,7 +97,10 @@ pub fn summary(changes: &Changes) -> String {
 }
 
 fn member(out: &mut String, key: &Key, change: &Change) {
-    let name = key.as_str().split_once('/').map_or(key.as_str(), |(_, rest)| rest);
+    let name = key
+        .as_str()
+        .split_once('/')
+        .map_or(key.as_str(), |(_, rest)| rest);
     let kind = change.kind;
     let line = match &change.what {
         What::Create { resource, .. } => format!("+ {name}  {kind} {}", resource.spec.summary()),

@@ -223,7 +223,11 @@ pub enum Peer {
 
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let protocol = if self.protocol == "-1" { "all" } else { &self.protocol };
+        let protocol = if self.protocol == "-1" {
+            "all"
+        } else {
+            &self.protocol
+        };
         match self.ports {
             Some((first, last)) if first == last => write!(f, "{protocol}/{first}")?,
             Some((first, last)) => write!(f, "{protocol}/{first}-{last}")?,
@@ -264,11 +268,19 @@ impl Spec {
             Self::Vpc { cidr, .. } => cidr.to_string(),
             Self::Subnet { cidr, zone, .. } => format!("{cidr} in {zone}"),
             Self::InternetGateway { .. } => String::new(),
-            Self::Address { instance: Some(instance) } => format!("for {instance}"),
+            Self::Address {
+                instance: Some(instance),
+            } => format!("for {instance}"),
             Self::Address { instance: None } => String::new(),
             Self::NatGateway { subnet, .. } => format!("in {subnet}"),
-            Self::RouteTable { routes, subnets, .. } => {
-                format!("{}, {}", count(routes.len(), "route"), count(subnets.len(), "subnet"))
+            Self::RouteTable {
+                routes, subnets, ..
+            } => {
+                format!(
+                    "{}, {}",
+                    count(routes.len(), "route"),
+                    count(subnets.len(), "subnet")
+                )
             }
             Self::Peering { from, to, .. } => format!("{from} with {to}"),
             Self::SecurityGroup { rules, .. } => count(rules.len(), "rule"),
@@ -276,11 +288,9 @@ impl Spec {
             Self::Instance(instance) => {
                 format!("{} in {}", instance.instance_type, instance.subnet)
             }
-            Self::Record(record) => format!(
-                "A {} ({} s)",
-                join(&record.addresses),
-                record.ttl.as_secs()
-            ),
+            Self::Record(record) => {
+                format!("A {} ({} s)", join(&record.addresses), record.ttl.as_secs())
+            }
         }
     }
 
@@ -324,7 +334,9 @@ impl Spec {
             Self::Vpc { dns, .. } => *dns = false,
             Self::InternetGateway { vpc } => *vpc = None,
             Self::Address { instance } => *instance = None,
-            Self::RouteTable { subnets, routes, .. } => {
+            Self::RouteTable {
+                subnets, routes, ..
+            } => {
                 subnets.clear();
                 routes.clear();
             }
