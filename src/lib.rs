@@ -7,4 +7,5 @@ pub mod inventory;
 pub mod observation;
 pub mod order;
 pub mod ports;
+pub mod provision;
 pub mod topology;
