@@ -5,6 +5,8 @@ pub mod ids;
 pub mod inventory;
 pub mod observation;
 pub mod order;
+pub mod plan;
 pub mod ports;
 pub mod probe;
+pub mod step;
 pub mod topology;
