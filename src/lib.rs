@@ -1,8 +1,10 @@
 //! hafail: a multi-region high-availability failover orchestrator.
 
 pub mod cli;
+pub mod decide;
 pub mod ids;
 pub mod inventory;
+pub mod journal;
 pub mod observation;
 pub mod order;
 pub mod plan;
