@@ -10,5 +10,6 @@ pub mod order;
 pub mod plan;
 pub mod ports;
 pub mod probe;
+pub mod run;
 pub mod step;
 pub mod topology;
