@@ -2,10 +2,16 @@
 
 pub mod adapters;
 pub mod cli;
+pub mod decide;
 pub mod ids;
 pub mod inventory;
+pub mod journal;
 pub mod observation;
 pub mod order;
+pub mod plan;
 pub mod ports;
+pub mod probe;
 pub mod provision;
+pub mod run;
+pub mod step;
 pub mod topology;
