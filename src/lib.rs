@@ -6,4 +6,5 @@ pub mod inventory;
 pub mod observation;
 pub mod order;
 pub mod ports;
+pub mod probe;
 pub mod topology;
