@@ -1,0 +1,76 @@
+# Shared by the scripts here: says what happens, installs what is missing,
+# starts Docker where nothing else does. Source it; do not run it.
+# shellcheck shell=bash
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+
+if [ -t 2 ]; then bold=$'\e[1m' plain=$'\e[0m' red=$'\e[31m'; else bold='' plain='' red=''; fi
+
+step() { printf '%s==> %s%s\n' "$bold" "$*" "$plain" >&2; }
+note() { printf '    %s\n' "$*" >&2; }
+fail() {
+    printf '%serror:%s %s\n' "$red" "$plain" "$1" >&2
+    shift
+    for hint in "$@"; do printf 'hint: %s\n' "$hint" >&2; done
+    exit 1
+}
+
+# Runs a command as root.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+need_root() {
+    [ "$(id -u)" = 0 ] || fail "the lab makes networks and packet filters, for which it must be root" \
+        "run it as: sudo -E env PATH=\"\$PATH\" $0"
+}
+
+need_rust() {
+    [ -x "$HOME/.cargo/bin/cargo" ] && export PATH="$HOME/.cargo/bin:$PATH"
+    command -v cargo >/dev/null || fail "Rust is missing (cargo was not found)" "install it from https://rustup.rs"
+}
+
+# ensure_packages NAME…: installs the Debian or Ubuntu packages that are missing.
+ensure_packages() {
+    local missing=()
+    for package in "$@"; do
+        dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null | grep -q '^ii' || missing+=("$package")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    command -v apt-get >/dev/null || fail "missing: ${missing[*]}" "install them; this script knows Debian and Ubuntu only"
+    step "installing ${missing[*]}"
+    # No PostgreSQL cluster and no service of this machine's own.
+    as_root mkdir -p /etc/postgresql-common
+    [ -e /etc/postgresql-common/createcluster.conf ] ||
+        echo 'create_main_cluster = false' | as_root tee /etc/postgresql-common/createcluster.conf >/dev/null
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2 ||
+        fail "could not install ${missing[*]}" "look at the lines above, then run this again"
+}
+
+lab_packages=(iptables nftables iproute2 debootstrap docker-registry python3-venv ca-certificates curl jq gcc libc6-dev)
+
+# Docker: whichever answers; otherwise the distribution's.
+ensure_docker() {
+    docker info >/dev/null 2>&1 && return
+    command -v dockerd >/dev/null || ensure_packages docker.io
+    if [ -d /run/systemd/system ]; then
+        as_root systemctl start docker || fail "Docker does not start" "journalctl -u docker"
+    else
+        step "starting dockerd (no init system runs here)"
+        as_root sh -c 'setsid dockerd >/var/log/dockerd.log 2>&1 </dev/null &'
+    fi
+    local deadline=$((SECONDS + 60))
+    until docker info >/dev/null 2>&1; do
+        [ $SECONDS -lt $deadline ] || fail "Docker does not answer after a minute" "look at /var/log/dockerd.log"
+        read -rt 0.2 <> <(:) || true
+    done
+}
+
+# ensure_lab_machine: all that the lab needs from this machine.
+ensure_lab_machine() {
+    need_root
+    need_rust
+    ensure_packages "${lab_packages[@]}"
+    ensure_docker
+}
