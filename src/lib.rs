@@ -1,8 +1,10 @@
 //! hafail: a multi-region high-availability failover orchestrator.
 
+pub mod adapters;
 pub mod cli;
 pub mod ids;
 pub mod inventory;
+pub mod load;
 pub mod observation;
 pub mod order;
 pub mod ports;

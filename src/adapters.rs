@@ -1,0 +1,7 @@
+//! The real world behind the ports.
+
+pub mod database;
+pub mod ledger;
+pub mod queues;
+pub mod redis_link;
+pub mod resolver;
