@@ -5,3 +5,5 @@ pub mod ledger;
 pub mod queues;
 pub mod redis_link;
 pub mod resolver;
+pub mod pki;
+pub mod secrets;

@@ -1,6 +1,7 @@
 //! The command line: one command, one file.
 
 mod error;
+mod inputs;
 mod ui;
 
 use std::{path::PathBuf, process::ExitCode};

@@ -1,6 +1,15 @@
 //! What the user wants: the topology, read from one file, that cannot be
 //! wrong. The raw shape with positions is in `raw`, the checks in `check`.
 
+mod lower;
+mod node;
+mod problem;
+mod raw;
+mod read;
+mod values;
+
+pub use problem::{Position, Problem, Problems, Severity};
+
 use std::{collections::BTreeMap, net::Ipv4Addr, path::PathBuf, time::Duration};
 
 use ipnet::Ipv4Net;
@@ -44,7 +53,7 @@ pub struct Objectives {
 }
 
 /// Who may decide on a failover.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Coordination {
     /// The operator, by command, with a fencing proof.
@@ -107,7 +116,9 @@ pub struct Subnet {
 }
 
 /// What a host does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// Reached by SSH from outside; the way to the private hosts of its site.
@@ -169,7 +180,7 @@ pub enum Place {
 }
 
 /// How commits replicate to the other site.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Replication {
     /// An acknowledged commit is on both sites.
@@ -239,7 +250,7 @@ pub struct HealthCheck {
 }
 
 /// How requests spread over replicas.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Balance {
     /// Replicas of the own site; those of other sites when none is up.
@@ -309,6 +320,27 @@ pub enum SecretName {
     StatisticsPassword,
 }
 
+impl SecretName {
+    /// The name of its file in the vault, such as `queue-password`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::DatabaseSuperuser => "database-superuser",
+            Self::DatabaseReplication => "database-replication",
+            Self::DatabaseRewind => "database-rewind",
+            Self::DatabaseUser => "database-user",
+            Self::QueuePassword => "queue-password",
+            Self::StatisticsPassword => "statistics-password",
+        }
+    }
+
+    /// Its key below `secrets:` in topology files.
+    #[must_use]
+    pub fn key(self) -> String {
+        self.as_str().replace('-', "_")
+    }
+}
+
 /// Where a secret comes from; generated when none is given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -320,7 +352,45 @@ pub enum SecretSource {
     Generated,
 }
 
+/// What reading a file gave: the topology, unless a problem is fatal.
+#[derive(Debug)]
+pub struct Reading {
+    pub topology: Option<Topology>,
+    /// Errors and warnings, in the order of the file.
+    pub problems: Problems,
+}
+
 impl Topology {
+    /// Reads a topology from the text of `file`, with all that is wrong or
+    /// doubtful. `file` is for messages and for relative paths.
+    #[must_use]
+    pub fn read(text: &str, file: &str) -> Reading {
+        let mut reader = read::Reader::new(text);
+        let topology = match node::parse(text) {
+            Ok(node) => reader
+                .read_document(&node)
+                .and_then(|raw| lower::lower(&raw, file)),
+            Err(problem) => {
+                reader.problems.push(problem);
+                None
+            }
+        };
+        let problems = Problems::new(file, text, reader.problems);
+        Reading {
+            topology: topology.filter(|_| !problems.is_fatal()),
+            problems,
+        }
+    }
+
+    /// Reads a topology from the text of `file`.
+    ///
+    /// # Errors
+    /// All that is wrong, at once; warnings do not fail.
+    pub fn parse(text: &str, file: &str) -> Result<Self, Problems> {
+        let reading = Self::read(text, file);
+        reading.topology.ok_or(reading.problems)
+    }
+
     /// All hosts of all sites, in order of site and name.
     pub fn hosts(&self) -> impl Iterator<Item = &Host> {
         self.sites.values().flat_map(|site| site.hosts.values())
@@ -343,5 +413,20 @@ impl Topology {
         self.sites.values().find(|site| {
             site.region.as_str() == region_or_site || site.name.as_str() == region_or_site
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_topology_reads() {
+        let text = include_str!("../topologies/two-regions.yaml");
+        let reading = Topology::read(text, "topologies/two-regions.yaml");
+        assert!(reading.topology.is_some(), "{}", reading.problems.render());
+        let topology = reading.topology.unwrap();
+        assert_eq!(topology.hosts().count(), 8);
+        assert_eq!(topology.stack[0].name, "vote");
     }
 }

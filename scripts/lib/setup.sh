@@ -74,3 +74,39 @@ ensure_lab_machine() {
     ensure_packages "${lab_packages[@]}"
     ensure_docker
 }
+
+# build PROFILE: the programs, on PATH from then on.
+build() {
+    step "building ($1)"
+    local profile=("--profile=$1") directory=$1
+    [ "$1" = dev ] && directory=debug
+    cargo build --locked "${profile[@]}" --workspace
+    export PATH="$root/target/$directory:$PATH"
+}
+build_release() { build release; }
+
+# lab_up: the lab, and the image of the voting stack in its registry.
+lab_up() {
+    step "bringing the lab up"
+    hafail-lab up
+    eval "$(hafail-lab env)"
+    step "building the voting stack"
+    local image
+    image=$("$root/voting/build-image")
+    docker tag "$image" "$HAFAIL_LAB_REGISTRY/voting:latest"
+    docker push --quiet "$HAFAIL_LAB_REGISTRY/voting:latest" >&2
+}
+
+# check_dependencies: licences, sources and known vulnerabilities. The list of
+# the latter comes from the network; where it can't be had, that is said.
+check_dependencies() {
+    command -v cargo-deny >/dev/null || {
+        step "building cargo-deny"
+        cargo install --locked --debug --quiet cargo-deny
+    }
+    cargo deny --log-level error --locked check licenses bans sources
+    local answer
+    answer=$(cargo deny --log-level error --locked check advisories 2>&1) && return
+    grep -q 'failed to fetch advisory database' <<<"$answer" || fail "a dependency is not in order" "$answer"
+    note "the advisory database could not be fetched: known vulnerabilities were not checked"
+}

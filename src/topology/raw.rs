@@ -1,0 +1,343 @@
+//! The keys of a topology file, as written. The comments here become the
+//! descriptions in the JSON Schema.
+
+use std::net::Ipv4Addr;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+use super::{
+    Balance, Coordination, Replication, Role,
+    node::{Node, Value},
+    read::{At, Entries, Field, Read, Reader, Required, field_name, record},
+    values::{Cidr, Label, Plain, Port, Size, Time},
+};
+use crate::ids::{Region, SiteName};
+
+record! {
+    /// One description of everything: sites, hosts, database, queue, stack,
+    /// load balancers and DNS.
+    RawTopology {
+        /// Names the deployment; every resource carries it as a tag.
+        name: Required<Label>,
+        /// What you promise to your users.
+        objectives: Required<RawObjectives>,
+        /// Who decides on a failover; `manual`: the operator, by command.
+        coordination: Option<At<Coordination>>,
+        /// How hosts are reached by SSH.
+        access: Required<RawAccess>,
+        /// How instances are made; leave it out where all hosts exist.
+        provision: Option<At<RawProvision>>,
+        /// The site whose database is primary at the first deploy.
+        initial_primary: Required<SiteName>,
+        /// The sites by name, each a region with its network and hosts.
+        sites: Required<Entries<RawSite>>,
+        /// The PostgreSQL database.
+        database: Required<RawDatabase>,
+        /// The Redis queue.
+        queue: Required<RawQueue>,
+        /// Containerised services by name, in the order they are started.
+        stack: Required<Entries<RawService>>,
+        /// The HAProxy of each site.
+        load_balancer: Required<RawLoadBalancer>,
+        /// The hosted zone; leave it out to keep DNS by other means.
+        dns: Option<At<RawDns>>,
+        /// Where secrets come from; those not named here are generated at the
+        /// first deploy.
+        secrets: Option<At<RawSecrets>>,
+        /// Tags for every resource that is made.
+        tags: Option<At<Entries<Plain>>>,
+    }
+}
+
+record! {
+    /// What you promise to your users.
+    RawObjectives {
+        /// Time from the loss of the primary to the first accepted write.
+        rto: Required<Time>,
+        /// Age of the newest acknowledged write that may be lost.
+        rpo: Required<Time>,
+    }
+}
+
+record! {
+    /// How hosts are reached by SSH.
+    RawAccess {
+        /// User of the image or machine; must be able to become root.
+        ssh_user: Required<Label>,
+        /// Networks from which the bastions accept SSH.
+        ssh_from: Option<At<Vec<At<Cidr>>>>,
+        /// The private key, absolute, below `~/` or relative to this file;
+        /// generated at the first deploy when absent.
+        ssh_key: Option<At<String>>,
+    }
+}
+
+record! {
+    /// How instances are made.
+    RawProvision {
+        /// Finds the newest machine image.
+        image: Required<RawImage>,
+        /// Make one NAT gateway for each site, so that private hosts can
+        /// install packages and pull images. Default: true.
+        nat_gateway: Option<At<bool>>,
+    }
+}
+
+record! {
+    /// Finds the newest machine image of an owner by its name.
+    RawImage {
+        /// AWS account of the owner, in quotes.
+        owner: Required<String>,
+        /// Name of the image, with `*` as wildcard.
+        name: Required<String>,
+    }
+}
+
+record! {
+    /// One site: a region, its network and its hosts.
+    RawSite {
+        /// The cloud region; for existing hosts, a label of the place.
+        region: Required<Region>,
+        /// The private network; leave it out where all hosts exist.
+        cidr: Option<At<Cidr>>,
+        /// Subnets by name.
+        subnets: Option<At<Entries<RawSubnet>>>,
+        /// Hosts by name.
+        hosts: Required<Entries<RawHost>>,
+    }
+}
+
+record! {
+    /// A subnet of a site, in one availability zone.
+    RawSubnet {
+        /// Availability zone, such as eu-west-1a.
+        zone: Required<Label>,
+        /// A part of the site's network.
+        cidr: Required<Cidr>,
+        /// Has a route to the internet. Default: false.
+        public: Option<At<bool>>,
+    }
+}
+
+record! {
+    /// One host: an instance to be made (`type` and `subnet`), or an existing
+    /// machine (`address` and `host_key`).
+    RawHost {
+        /// What the host does.
+        roles: Required<Vec<At<Role>>>,
+        /// Instance type, such as t3.small.
+        r#type: Option<At<String>>,
+        /// Name of a subnet of the site.
+        subnet: Option<At<Label>>,
+        /// Size of the root volume in GiB. Default: 20.
+        disk_gib: Option<At<u32>>,
+        /// Address for the other hosts: of an existing machine, or a fixed
+        /// one inside the subnet.
+        address: Option<At<Ipv4Addr>>,
+        /// Existing machine: name or address for SSH from the operator;
+        /// without it, SSH goes through the bastion of the site.
+        ssh_address: Option<At<String>>,
+        /// Existing machine: port of SSH. Default: 22.
+        ssh_port: Option<At<Port>>,
+        /// Existing machine: its OpenSSH public host key, such as
+        /// `ssh-ed25519 AAAA…`.
+        host_key: Option<At<String>>,
+    }
+}
+
+record! {
+    /// The PostgreSQL database.
+    RawDatabase {
+        /// Major version. Default: 15.
+        version: Option<At<u32>>,
+        /// Default: 5432.
+        port: Option<At<Port>>,
+        /// Name of the database. Default: postgres.
+        name: Option<At<String>>,
+        /// Login role of the application and owner of the database.
+        /// Default: vote.
+        user: Option<At<String>>,
+        /// `synchronous`: an acknowledged commit is on both sites.
+        /// `asynchronous`: a failover may lose what had not been replicated.
+        /// Left out where there is one site.
+        replication: Option<At<Replication>>,
+        /// Bytes of log that an asynchronous candidate may lack.
+        /// Default: 1MiB.
+        maximum_lag_on_failover: Option<At<Size>>,
+        /// Extra settings of PostgreSQL.
+        parameters: Option<At<Entries<Plain>>>,
+        /// Port of the guard for role questions over HTTP. Default: 8008.
+        guard_port: Option<At<Port>>,
+        /// Port of the guard for orders over mutual TLS. Default: 8009.
+        order_port: Option<At<Port>>,
+    }
+}
+
+record! {
+    /// The Redis queue.
+    RawQueue {
+        /// Default: 6379.
+        port: Option<At<Port>>,
+        /// `true`: an accepted vote is confirmed by the replica in the other
+        /// site. Default: true where there are two sites.
+        replicated: Option<At<bool>>,
+    }
+}
+
+record! {
+    /// One containerised service of the stack.
+    RawService {
+        /// Container image with its tag.
+        image: Required<String>,
+        /// Command and arguments; the image's own when left out.
+        command: Option<At<Vec<At<Plain>>>>,
+        /// Containers for each site, spread over its app hosts. Default: 1.
+        replicas: Option<At<u32>>,
+        /// Port inside the container that the load balancer reaches; none for
+        /// services that are not served.
+        container_port: Option<At<Port>>,
+        /// First port on the app host; replica n of a host gets port + n.
+        host_port: Option<At<Port>>,
+        /// Where the load balancer listens for it.
+        public_port: Option<At<Port>>,
+        /// Environment; values may use `{{ queue.host }}` and the like.
+        environment: Option<At<Entries<Plain>>>,
+        /// How Docker and the load balancer ask for its health.
+        health: Option<At<RawHealth>>,
+    }
+}
+
+record! {
+    /// How Docker and the load balancer ask for a service's health.
+    RawHealth {
+        /// HTTP path that answers 200 when ready.
+        path: Required<String>,
+        /// Command inside the container; none: no Docker health check.
+        command: Option<At<String>>,
+        /// Default: 2s.
+        interval: Option<At<Time>>,
+    }
+}
+
+record! {
+    /// The HAProxy of each site.
+    RawLoadBalancer {
+        /// `local-first`: replicas of the own site, those of other sites when
+        /// none is up. `all-replicas`: all sites alike. Default: local-first.
+        balance: Option<At<Balance>>,
+        /// Statistics page `/stats`, `/metrics` and `/active`. Default: 8404.
+        statistics_port: Option<At<Port>>,
+        /// The writable PostgreSQL. Default: 5000.
+        primary_port: Option<At<Port>>,
+        /// Any streaming standby within the lag, else the primary.
+        /// Default: 5001.
+        replica_port: Option<At<Port>>,
+        /// The active queue. Default: 6379.
+        queue_port: Option<At<Port>>,
+        /// How long new database connections wait for a primary before they
+        /// are refused. Default: 10s.
+        hold: Option<At<Time>>,
+    }
+}
+
+record! {
+    /// The hosted zone and its records.
+    RawDns {
+        /// Such as vote.example.org, without the final dot.
+        zone: Required<String>,
+        /// Make the zone (and remove it at destroy), or expect that it
+        /// exists. Default: false.
+        manage_zone: Option<At<bool>>,
+        /// Names of the zone.
+        records: Required<Vec<At<RawRecord>>>,
+    }
+}
+
+record! {
+    /// A name of the zone.
+    RawRecord {
+        /// Full name without the final dot.
+        name: Required<String>,
+        /// How long resolvers may keep it. Default: 5s.
+        ttl: Option<At<Time>>,
+        /// `active`: the load balancers of the active site; or the name of a
+        /// site: always that site's.
+        target: Required<Label>,
+    }
+}
+
+record! {
+    /// Where secrets come from.
+    RawSecrets {
+        /// Superuser of PostgreSQL, for guard and operator.
+        database_superuser: Option<At<RawSecret>>,
+        /// Role that streams.
+        database_replication: Option<At<RawSecret>>,
+        /// Role that pg_rewind uses.
+        database_rewind: Option<At<RawSecret>>,
+        /// Role of the application.
+        database_user: Option<At<RawSecret>>,
+        /// Password of Redis.
+        queue_password: Option<At<RawSecret>>,
+        /// Password of the statistics page.
+        statistics_password: Option<At<RawSecret>>,
+    }
+}
+
+/// Where one secret comes from.
+pub(in crate::topology) enum RawSecret {
+    Generated,
+    Stated(RawSecretPlace),
+}
+
+record! {
+    /// A file or an environment variable that holds a secret.
+    RawSecretPlace {
+        /// File with the secret, absolute, below `~/` or relative to this
+        /// file; a final line break is not part of it.
+        file: Option<At<String>>,
+        /// Environment variable with the secret.
+        environment: Option<At<String>>,
+    }
+}
+
+impl Read for RawSecret {
+    const EXPECTED: &'static str = "`generated`, `{ file: … }` or `{ environment: … }`";
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        match &node.value {
+            Value::Text(text) if text == "generated" => Some(Self::Generated),
+            Value::Mapping(_) => RawSecretPlace::read(node, reader).map(Self::Stated),
+            // The value itself may be the secret: it is not repeated.
+            _ => {
+                reader.wrong_type::<Self>(node);
+                None
+            }
+        }
+    }
+}
+
+impl JsonSchema for RawSecret {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "RawSecret".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let place = |key: &str, what: &str| {
+            json_schema!({
+                "type": "object",
+                "required": [key],
+                "additionalProperties": false,
+                "properties": { key: { "type": "string", "description": what } },
+            })
+        };
+        json_schema!({
+            "description": "Where one secret comes from.",
+            "oneOf": [
+                { "const": "generated" },
+                place("file", "File with the secret; a final line break is not part of it."),
+                place("environment", "Environment variable with the secret."),
+            ],
+        })
+    }
+}
