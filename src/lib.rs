@@ -5,5 +5,6 @@ pub mod ids;
 pub mod inventory;
 pub mod observation;
 pub mod order;
+pub mod playbook;
 pub mod ports;
 pub mod topology;
