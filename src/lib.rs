@@ -1,5 +1,6 @@
 //! hafail: a multi-region high-availability failover orchestrator.
 
+pub mod adapters;
 pub mod cli;
 pub mod ids;
 pub mod inventory;
