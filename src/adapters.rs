@@ -2,8 +2,9 @@
 
 pub mod database;
 pub mod ledger;
+pub mod pki;
 pub mod queues;
 pub mod redis_link;
 pub mod resolver;
-pub mod pki;
 pub mod secrets;
+pub mod ssh;

@@ -7,6 +7,7 @@ pub mod inventory;
 pub mod load;
 pub mod observation;
 pub mod order;
+pub mod playbook;
 pub mod ports;
 pub mod probe;
 pub mod topology;
