@@ -10,4 +10,8 @@ pub mod order;
 pub mod playbook;
 pub mod ports;
 pub mod probe;
+pub mod plan;
+pub mod ports;
+pub mod probe;
+pub mod step;
 pub mod topology;

@@ -135,6 +135,8 @@ pub struct ProxyOrder {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProxyVerb {
+    /// `set server … state drain`: open sessions go on, new ones wait.
+    Drain,
     /// `set server … state maint`
     Maintenance,
     /// `set server … state ready`
