@@ -28,7 +28,10 @@ fn two_writers(writers: &[&GuardStatus]) -> Finding {
         .map(|status| {
             let timeline = status.postgres.timeline;
             let timeline = timeline.map_or_else(|| "?".to_owned(), |timeline| timeline.to_string());
-            format!("{} (epoch {}, timeline {timeline})", status.host, status.epoch)
+            format!(
+                "{} (epoch {}, timeline {timeline})",
+                status.host, status.epoch
+            )
         })
         .collect();
     let text = format!(
@@ -44,7 +47,11 @@ fn two_writers(writers: &[&GuardStatus]) -> Finding {
 
 fn no_writer(topology: &Topology, view: &View) -> Finding {
     let Some(expected) = view.expected_primary(topology) else {
-        return Finding::new("primary-unseen", Severity::Critical, "no database accepts writes");
+        return Finding::new(
+            "primary-unseen",
+            Severity::Critical,
+            "no database accepts writes",
+        );
     };
     let (id, why) = fate(view, expected);
     let text = format!("no database accepts writes: {expected}, the primary, {why}");
@@ -64,7 +71,10 @@ fn fate(view: &View, primary: &HostName) -> (&'static str, String) {
         && *state != MachineState::Running
     {
         let state = machine(*state);
-        return ("primary-host-dead", format!("is on a machine that is {state}"));
+        return (
+            "primary-host-dead",
+            format!("is on a machine that is {state}"),
+        );
     }
     match view.snapshot.guards.get(primary) {
         Some(Knowledge::Known(status)) => {
@@ -83,7 +93,11 @@ fn fate(view: &View, primary: &HostName) -> (&'static str, String) {
 /// Another database that could take over.
 fn candidate<'a>(topology: &'a Topology, view: &View, primary: &HostName) -> Option<&'a Host> {
     topology.hosts_with(Role::Db).find(|host| {
-        let status = view.snapshot.guards.get(&host.name).and_then(Knowledge::known);
+        let status = view
+            .snapshot
+            .guards
+            .get(&host.name)
+            .and_then(Knowledge::known);
         host.name != *primary
             && status.is_some_and(|status| status.postgres.state == PostgresState::Standby)
     })
@@ -96,7 +110,9 @@ pub fn standbys(topology: &Topology, view: &View) -> Vec<Finding> {
     let others = topology.hosts_with(Role::Db).filter(|host| {
         Some(&host.name) != expected && !writers.iter().any(|writer| writer.host == host.name)
     });
-    others.filter_map(|host| standby(topology, view, host)).collect()
+    others
+        .filter_map(|host| standby(topology, view, host))
+        .collect()
 }
 
 fn standby(topology: &Topology, view: &View, host: &Host) -> Option<Finding> {
@@ -168,7 +184,9 @@ fn unprotected(topology: &Topology, name: &HostName, row: &Downstream) -> Option
 
 /// ` since …`, where it is known.
 pub fn ago(since: &Option<String>) -> String {
-    since.as_ref().map_or_else(String::new, |since| format!(" since {since}"))
+    since
+        .as_ref()
+        .map_or_else(String::new, |since| format!(" since {since}"))
 }
 
 fn shown(timeline: Option<crate::ids::Timeline>) -> String {

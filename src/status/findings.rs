@@ -57,9 +57,7 @@ impl Finding {
 pub fn findings(topology: &Topology, view: &View) -> Vec<Finding> {
     if nothing_exists(view) {
         let text = "no host of this topology exists";
-        return vec![
-            Finding::new("not-deployed", Severity::Critical, text).next("hafail deploy"),
-        ];
+        return vec![Finding::new("not-deployed", Severity::Critical, text).next("hafail deploy")];
     }
     let mut all = Vec::new();
     all.extend(runs(view));
@@ -115,9 +113,7 @@ fn writes(topology: &Topology, view: &View) -> Vec<Finding> {
                 "a write through the load balancer of {} was not acknowledged: {why}",
                 site.name
             );
-            found.push(
-                Finding::new("write-failed", Severity::Critical, text).next("hafail logs"),
-            );
+            found.push(Finding::new("write-failed", Severity::Critical, text).next("hafail logs"));
         }
     }
     found
@@ -126,12 +122,18 @@ fn writes(topology: &Topology, view: &View) -> Vec<Finding> {
 fn healthy(topology: &Topology, view: &View) -> Finding {
     let mut text = "all is as it should be".to_owned();
     if let (Some(site), Some(primary)) = (view.active_site(topology), view.primary()) {
-        let region = topology.sites.get(site).map_or("", |site| site.region.as_str());
+        let region = topology
+            .sites
+            .get(site)
+            .map_or("", |site| site.region.as_str());
         text = format!("{site} ({region}) is active, {} is primary", primary.host);
         for host in topology.hosts_with(Role::Db) {
             let row = primary.postgres.standbys.get(host.name.as_str());
             if let Some(row) = row {
-                text.push_str(&format!(", {} {} ({})", host.name, row.state, row.sync_state));
+                text.push_str(&format!(
+                    ", {} {} ({})",
+                    host.name, row.state, row.sync_state
+                ));
             }
         }
     }

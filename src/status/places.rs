@@ -1,6 +1,6 @@
 //! Findings about places: sites, load balancers, queues, names and hosts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     databases::{ago, machine},
@@ -29,23 +29,34 @@ pub fn dark_sites(topology: &Topology, view: &View) -> Vec<Finding> {
             let state = view.snapshot.machines.get(host).and_then(Knowledge::known);
             state.is_some_and(|state| state.is_down())
         });
-        let proof = if off { "its machines are stopped" } else { "its machines may still run" };
-        let text = format!("{} ({}) is dark: no host answers; {proof}", site.name, site.region);
+        let proof = if off {
+            "its machines are stopped"
+        } else {
+            "its machines may still run"
+        };
+        let text = format!(
+            "{} ({}) is dark: no host answers; {proof}",
+            site.name, site.region
+        );
         let finding = Finding::new("site-dark", Severity::Degraded, text);
-        if off { finding.next("hafail deploy") } else { finding }
+        if off {
+            finding.next("hafail deploy")
+        } else {
+            finding
+        }
     })
     .collect()
 }
 
 fn is_dark(view: &View, site: &Site) -> bool {
-    let unseen = |host: &HostName| {
-        !matches!(view.hosts.get(host), Some(Knowledge::Known(_)))
-    };
+    let unseen = |host: &HostName| !matches!(view.hosts.get(host), Some(Knowledge::Known(_)));
     site.hosts.keys().all(unseen)
 }
 
 fn in_dark(topology: &Topology, view: &View, host: &HostName) -> bool {
-    let site = topology.host(host.as_str()).and_then(|host| topology.sites.get(&host.site));
+    let site = topology
+        .host(host.as_str())
+        .and_then(|host| topology.sites.get(&host.site));
     site.is_some_and(|site| is_dark(view, site))
 }
 
@@ -73,8 +84,11 @@ fn balancer(
 ) -> Vec<Finding> {
     let mut found = Vec::new();
     for (backend, servers) in status {
-        let up: BTreeSet<&str> =
-            servers.iter().filter(|(_, server)| server.up).map(|(name, _)| name.as_str()).collect();
+        let up: BTreeSet<&str> = servers
+            .iter()
+            .filter(|(_, server)| server.up)
+            .map(|(name, _)| name.as_str())
+            .collect();
         let expected = match backend.as_str() {
             PRIMARY => view.primary().map(|primary| primary.host.as_str()),
             QUEUE => active_queue(topology, view).map(HostName::as_str),
@@ -106,9 +120,9 @@ fn balancer(
 fn replicas(host: &HostName, backend: &str, up: usize, total: usize) -> Option<Finding> {
     let text = format!("{backend} on {host} has {up} of {total} servers up");
     match up {
-        0 if total > 0 => Some(
-            Finding::new("service-down", Severity::Critical, text).next("hafail logs"),
-        ),
+        0 if total > 0 => {
+            Some(Finding::new("service-down", Severity::Critical, text).next("hafail logs"))
+        }
         up if up < total => Some(Finding::new("replicas-down", Severity::Degraded, text)),
         _ => None,
     }
@@ -117,7 +131,9 @@ fn replicas(host: &HostName, backend: &str, up: usize, total: usize) -> Option<F
 /// The queue of the site where the primary is.
 fn active_queue<'a>(topology: &'a Topology, view: &View) -> Option<&'a HostName> {
     let site = view.active_site(topology)?;
-    let mut queues = topology.hosts_with(Role::Queue).filter(|host| &host.site == site);
+    let mut queues = topology
+        .hosts_with(Role::Queue)
+        .filter(|host| &host.site == site);
     queues.next().map(|host| &host.name)
 }
 
@@ -154,17 +170,39 @@ pub fn queues(topology: &Topology, view: &View) -> Vec<Finding> {
             }
             Knowledge::Unknown { .. } | Knowledge::Absent => continue,
         };
-        let severity =
-            if host == active { Severity::Critical } else { Severity::Degraded };
+        let severity = if host == active {
+            Severity::Critical
+        } else {
+            Severity::Degraded
+        };
         found.push(Finding::new("queue-role", severity, text).next("hafail run deploy-redis"));
     }
     found
 }
 
+/// One finding for all things of a kind that could not be seen.
+fn all_unseen<K, T>(
+    id: &'static str,
+    what: &str,
+    known: &BTreeMap<K, Knowledge<T>>,
+) -> Option<Finding> {
+    let mut reasons = known.values().filter_map(|knowledge| match knowledge {
+        Knowledge::Unknown { why, .. } => Some(why),
+        Knowledge::Known(_) | Knowledge::Absent => None,
+    });
+    let first = reasons.next()?;
+    let count = reasons.count() + 1;
+    let text = format!("{count} of {} {what} cannot be seen: {first}", known.len());
+    Some(Finding::new(id, Severity::Unseen, text))
+}
+
 /// Every record says the address that it should, and servers say what the
 /// zone says.
 pub fn names(topology: &Topology, view: &View) -> Vec<Finding> {
-    let mut found = Vec::new();
+    let mut found: Vec<Finding> =
+        all_unseen("zone-unseen", "records of the zone", &view.snapshot.records)
+            .into_iter()
+            .collect();
     for record in topology.dns.iter().flat_map(|dns| &dns.records) {
         let site = match &record.target {
             RecordTarget::Active => view.active_site(topology),
@@ -182,11 +220,8 @@ pub fn names(topology: &Topology, view: &View) -> Vec<Finding> {
                     Finding::new("record-missing", Severity::Critical, text).next("hafail deploy"),
                 );
             }
-            Some(Knowledge::Unknown { why, .. }) => {
-                let text = format!("the zone cannot be asked for {}: {why}", record.name);
-                found.push(Finding::new("zone-unseen", Severity::Unseen, text));
-            }
-            None => {}
+            // Said once for all records.
+            Some(Knowledge::Unknown { .. }) | None => {}
         }
     }
     found
@@ -222,15 +257,22 @@ fn elsewhere(
 fn stale(view: &View, name: &str, zone: &crate::observation::AddressRecord) -> Option<Finding> {
     let servers = &view.names.get(name)?.authoritative;
     let differing = servers.iter().find(|(_, answer)| {
-        answer.known().is_some_and(|answer| answer.addresses != zone.addresses)
+        answer
+            .known()
+            .is_some_and(|answer| answer.addresses != zone.addresses)
     })?;
-    let text = format!("the authoritative server {} does not yet answer the zone's {name}", differing.0);
+    let text = format!(
+        "the authoritative server {} does not yet answer the zone's {name}",
+        differing.0
+    );
     Some(Finding::new("dns-not-in-sync", Severity::Degraded, text))
 }
 
 /// Hosts exist, run, answer and have room.
 pub fn hosts(topology: &Topology, view: &View) -> Vec<Finding> {
-    let mut found = Vec::new();
+    let mut found: Vec<Finding> = all_unseen("machine-unseen", "machines", &view.snapshot.machines)
+        .into_iter()
+        .collect();
     for host in topology.hosts() {
         if is_dark(view, &topology.sites[&host.site]) {
             continue;
@@ -268,9 +310,10 @@ fn facts_of(host: &HostName, facts: &super::view::HostFacts) -> Vec<Finding> {
         let text = format!("the disk of {host} is {} % full", facts.disk_percent);
         found.push(Finding::new("disk-full", Severity::Degraded, text));
     }
-    let ill = facts.containers.iter().filter(|(_, state)| {
-        !state.starts_with("Up") || state.contains("unhealthy")
-    });
+    let ill = facts
+        .containers
+        .iter()
+        .filter(|(_, state)| !state.starts_with("Up") || state.contains("unhealthy"));
     for (container, state) in ill {
         let text = format!("container {container} on {host}: {state}");
         found.push(

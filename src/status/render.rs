@@ -9,7 +9,10 @@ use super::{
     tables,
     view::View,
 };
-use crate::{observation::{Knowledge, WriteAnswer}, topology::Topology};
+use crate::{
+    observation::{Knowledge, WriteAnswer},
+    topology::Topology,
+};
 
 /// How the page is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +30,7 @@ pub fn render(topology: &Topology, view: &View, findings: &[Finding], look: Look
     for finding in findings {
         text.push_str(&lines(finding, look));
     }
-    let sections = [
+    let tables = [
         tables::hosts(topology, view),
         tables::databases(topology, view),
         tables::balancers(view),
@@ -35,8 +38,14 @@ pub fn render(topology: &Topology, view: &View, findings: &[Finding], look: Look
         tables::names(topology, view),
         tables::runs(view),
     ];
-    for table in sections.into_iter().flatten() {
+    for table in tables.into_iter().flatten() {
         let _ = write!(text, "\n{}\n", tables::draw(table, look));
+    }
+    if let Some(unseen) = tables::unseen(view) {
+        text.push('\n');
+        for line in unseen.lines() {
+            let _ = writeln!(text, "{}", wrap(line, look.width, 2));
+        }
     }
     text
 }
@@ -115,7 +124,9 @@ fn wrap(text: &str, width: Option<u16>, indent: usize) -> String {
 /// The page for programs: fields are only ever added.
 #[must_use]
 pub fn document(topology: &Topology, view: &View, findings: &[Finding]) -> serde_json::Value {
-    let healthy = findings.iter().all(|finding| finding.severity == Severity::Good);
+    let healthy = findings
+        .iter()
+        .all(|finding| finding.severity == Severity::Good);
     json!({
         "topology": topology.name,
         "healthy": healthy,

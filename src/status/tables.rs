@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use comfy_table::{ContentArrangement, Table, presets};
 
 use super::{
-    databases::{ago, bytes, machine, state},
+    databases::{bytes, machine, state},
     render::Look,
     view::{HostFacts, View},
 };
@@ -29,7 +29,9 @@ pub fn draw(mut table: Table, look: Look) -> String {
             table.set_content_arrangement(ContentArrangement::Disabled);
         }
     }
-    let lines: Vec<_> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    let lines = table.lines();
+    // Without a frame the space at the left edge is of no use.
+    let lines: Vec<_> = lines.map(|line| line[1..].trim_end().to_owned()).collect();
     lines.join("\n")
 }
 
@@ -48,30 +50,30 @@ fn cell<T>(knowledge: Option<&Knowledge<T>>, known: impl Fn(&T) -> String) -> St
     }
 }
 
-/// Why a row has unknown cells.
-fn reason<T>(knowledge: Option<&Knowledge<T>>) -> String {
-    match knowledge {
-        Some(Knowledge::Unknown { since, why }) => format!("not seen{}: {why}", ago(since)),
-        Some(Knowledge::Known(_) | Knowledge::Absent) | None => String::new(),
-    }
-}
-
 pub fn hosts(topology: &Topology, view: &View) -> Option<Table> {
-    let mut table = table(["SITE", "HOST", "ROLES", "MACHINE", "ANSWERS", "UP", "DISK", "RUNS"]);
+    let mut table = table([
+        "SITE",
+        "HOST",
+        "ROLES",
+        "MACHINE",
+        "ANSWERS",
+        "UP",
+        "DISK",
+        "CONTAINERS",
+    ]);
     for host in topology.hosts() {
         let facts = view.hosts.get(&host.name);
         table.add_row([
             host.site.to_string(),
             host.name.to_string(),
             roles(host),
-            cell(view.snapshot.machines.get(&host.name), |state| machine(*state).into()),
+            cell(view.snapshot.machines.get(&host.name), |state| {
+                machine(*state).into()
+            }),
             cell(facts, |facts| format!("{} ms", facts.answered_ms)),
             cell(facts, |facts| uptime(facts.uptime_s)),
             cell(facts, |facts| format!("{} %", facts.disk_percent)),
-            match facts {
-                Some(Knowledge::Known(facts)) => containers(facts),
-                unseen => reason(unseen),
-            },
+            cell(facts, containers),
         ]);
     }
     Some(table)
@@ -102,20 +104,25 @@ fn uptime(seconds: u64) -> String {
 fn containers(facts: &HostFacts) -> String {
     let mut services: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for (name, state) in &facts.containers {
-        let service = name.rsplit_once('-').map_or(name.as_str(), |(service, _)| service);
+        let service = name
+            .rsplit_once('-')
+            .map_or(name.as_str(), |(service, _)| service);
         let entry = services.entry(service).or_default();
         entry.1 += 1;
         if state.starts_with("Up") && !state.contains("unhealthy") {
             entry.0 += 1;
         }
     }
-    let words = services.iter().map(|(service, (up, all))| format!("{service} {up}/{all}"));
+    let words = services
+        .iter()
+        .map(|(service, (up, all))| format!("{service} {up}/{all}"));
     words.collect::<Vec<_>>().join(", ")
 }
 
 pub fn databases(topology: &Topology, view: &View) -> Option<Table> {
-    let mut table =
-        table(["DATABASE", "ROLE", "EPOCH", "TIMELINE", "POSITION", "BEHIND", "STREAMS", "SLOTS"]);
+    let mut table = table([
+        "DATABASE", "ROLE", "EPOCH", "TIMELINE", "POSITION", "BEHIND", "STREAMS", "SLOTS",
+    ]);
     for host in topology.hosts_with(Role::Db) {
         let guard = view.snapshot.guards.get(&host.name);
         let postgres = |show: fn(&GuardStatus) -> String| cell(guard, show);
@@ -126,10 +133,7 @@ pub fn databases(topology: &Topology, view: &View) -> Option<Table> {
             postgres(|status| or_dash(status.postgres.timeline.as_ref())),
             postgres(position),
             cell(guard, |status| behind(view, status)),
-            match guard {
-                Some(Knowledge::Known(status)) => streams(status),
-                unseen => reason(unseen),
-            },
+            postgres(streams),
             postgres(slots),
         ]);
     }
@@ -148,7 +152,11 @@ fn role(status: &GuardStatus) -> String {
         WantedRole::Standby { .. } => "standby",
         WantedRole::Stopped => "stopped",
     };
-    if is == wanted { is.to_owned() } else { format!("{is} (wanted: {wanted})") }
+    if is == wanted {
+        is.to_owned()
+    } else {
+        format!("{is} (wanted: {wanted})")
+    }
 }
 
 fn position(status: &GuardStatus) -> String {
@@ -162,7 +170,10 @@ fn position(status: &GuardStatus) -> String {
 }
 
 fn behind(view: &View, status: &GuardStatus) -> String {
-    let is_writer = view.writers().iter().any(|writer| writer.host == status.host);
+    let is_writer = view
+        .writers()
+        .iter()
+        .any(|writer| writer.host == status.host);
     match view.lag_bytes(status) {
         Some(lag) if !is_writer => bytes(lag),
         _ => "-".into(),
@@ -172,14 +183,21 @@ fn behind(view: &View, status: &GuardStatus) -> String {
 fn streams(status: &GuardStatus) -> String {
     let postgres = &status.postgres;
     if let Some(upstream) = &postgres.streaming_from {
-        let age = postgres.last_message_ms.map(|age| format!(", heard {age} ms ago"));
+        let age = postgres
+            .last_message_ms
+            .map(|age| format!(", heard {age} ms ago"));
         return format!("from {upstream}{}", age.unwrap_or_default());
     }
     let rows = postgres.standbys.iter();
-    let to: Vec<_> =
-        rows.map(|(name, row)| format!("to {name} ({}, {})", row.state, row.sync_state)).collect();
+    let to: Vec<_> = rows
+        .map(|(name, row)| format!("to {name} ({}, {})", row.state, row.sync_state))
+        .collect();
     let problem = postgres.problem.clone().unwrap_or_else(|| "nothing".into());
-    if to.is_empty() { problem } else { to.join(", ") }
+    if to.is_empty() {
+        problem
+    } else {
+        to.join(", ")
+    }
 }
 
 fn slots(status: &GuardStatus) -> String {
@@ -187,7 +205,11 @@ fn slots(status: &GuardStatus) -> String {
     let words: Vec<_> = slots
         .map(|(name, slot)| format!("{name} {}", if slot.active { "active" } else { "idle" }))
         .collect();
-    if words.is_empty() { "-".into() } else { words.join(", ") }
+    if words.is_empty() {
+        "-".into()
+    } else {
+        words.join(", ")
+    }
 }
 
 pub fn balancers(view: &View) -> Option<Table> {
@@ -204,7 +226,7 @@ pub fn balancers(view: &View) -> Option<Table> {
             Knowledge::Known(status) => {
                 row.extend(backends.iter().map(|name| backend(name, status.get(*name))));
             }
-            unseen => row.push(reason(Some(unseen))),
+            _ => row.resize(backends.len() + 1, "unknown".into()),
         }
         row.resize(backends.len().max(1) + 1, String::new());
         table.add_row(row);
@@ -224,7 +246,11 @@ fn backend(name: &str, servers: Option<&BTreeMap<String, ProxyServer>>) -> Strin
         return count;
     }
     let names: Vec<_> = up.iter().map(|(name, _)| name.as_str()).collect();
-    if names.is_empty() { format!("none {count}") } else { format!("{} {count}", names.join(", ")) }
+    if names.is_empty() {
+        format!("none {count}")
+    } else {
+        format!("{} {count}", names.join(", "))
+    }
 }
 
 pub fn queues(view: &View) -> Option<Table> {
@@ -234,15 +260,12 @@ pub fn queues(view: &View) -> Option<Table> {
             QueueRole::Master { .. } => "master".into(),
             QueueRole::Replica { .. } => "replica".into(),
         });
-        let link = match status {
-            Knowledge::Known(status) => match &status.role {
-                QueueRole::Master { replicas: 1 } => "1 replica connected".into(),
-                QueueRole::Master { replicas } => format!("{replicas} replicas connected"),
-                QueueRole::Replica { of, linked: true } => format!("of {of}, linked"),
-                QueueRole::Replica { of, linked: false } => format!("of {of}, NOT linked"),
-            },
-            unseen => reason(Some(unseen)),
-        };
+        let link = cell(Some(status), |status| match &status.role {
+            QueueRole::Master { replicas: 1 } => "1 replica connected".into(),
+            QueueRole::Master { replicas } => format!("{replicas} replicas connected"),
+            QueueRole::Replica { of, linked: true } => format!("of {of}, linked"),
+            QueueRole::Replica { of, linked: false } => format!("of {of}, NOT linked"),
+        });
         table.add_row([
             host.to_string(),
             role,
@@ -264,8 +287,12 @@ pub fn names(topology: &Topology, view: &View) -> Option<Table> {
             record.name.clone(),
             cell(zone, |record| format!("{} s", record.ttl)),
             cell(zone, |record| addresses(topology, view, record)),
-            servers.map_or_else(String::new, |names| answers(topology, view, &names.authoritative)),
-            servers.map_or_else(String::new, |names| answers(topology, view, &names.resolved)),
+            servers.map_or_else(String::new, |names| {
+                answers(topology, view, &names.authoritative)
+            }),
+            servers.map_or_else(String::new, |names| {
+                answers(topology, view, &names.resolved)
+            }),
         ]);
     }
     Some(table)
@@ -282,7 +309,9 @@ fn addresses(topology: &Topology, view: &View, record: &AddressRecord) -> String
 }
 
 fn site(topology: &Topology, host: &HostName) -> Option<String> {
-    topology.host(host.as_str()).map(|host| host.site.to_string())
+    topology
+        .host(host.as_str())
+        .map(|host| host.site.to_string())
 }
 
 /// What servers answer, each answer once with the number of servers.
@@ -314,4 +343,45 @@ pub fn runs(view: &View) -> Option<Table> {
         table.add_row([&run.started, &run.what, &run.outcome, &run.id]);
     }
     Some(table)
+}
+
+/// What could not be seen, each reason once.
+pub fn unseen(view: &View) -> Option<String> {
+    let mut reasons: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
+    collect(&mut reasons, "", &view.hosts);
+    collect(&mut reasons, "guard of ", &view.snapshot.guards);
+    collect(&mut reasons, "HAProxy of ", &view.snapshot.proxies);
+    collect(&mut reasons, "Redis of ", &view.snapshot.queues);
+    collect(&mut reasons, "machine of ", &view.snapshot.machines);
+    collect(&mut reasons, "record ", &view.snapshot.records);
+    collect(&mut reasons, "writes in ", &view.snapshot.writes);
+    for names in view.names.values() {
+        collect(&mut reasons, "DNS server ", &names.authoritative);
+        collect(&mut reasons, "resolver ", &names.resolved);
+    }
+    let mut text = String::new();
+    for ((since, why), mut names) in reasons {
+        names.dedup();
+        let since = if since.is_empty() {
+            String::new()
+        } else {
+            format!(" since {since}")
+        };
+        text.push_str(&format!("NOT SEEN{since}: {why}\n  {}\n", names.join(", ")));
+    }
+    (!text.is_empty()).then_some(text)
+}
+
+fn collect<'a, K: ToString, T>(
+    reasons: &mut BTreeMap<(&'a str, &'a str), Vec<String>>,
+    prefix: &str,
+    known: &'a BTreeMap<K, Knowledge<T>>,
+) {
+    for (name, knowledge) in known {
+        if let Knowledge::Unknown { since, why } = knowledge {
+            let key = (since.as_deref().unwrap_or_default(), why.as_str());
+            let name = format!("{prefix}{}", name.to_string());
+            reasons.entry(key).or_default().push(name);
+        }
+    }
 }

@@ -117,7 +117,9 @@ impl View {
     /// Public addresses of the load balancers of a site.
     #[must_use]
     pub fn site_addresses(&self, topology: &Topology, site: &SiteName) -> BTreeSet<Ipv4Addr> {
-        let balancers = topology.hosts_with(Role::Lb).filter(|host| &host.site == site);
+        let balancers = topology
+            .hosts_with(Role::Lb)
+            .filter(|host| &host.site == site);
         balancers
             .filter_map(|host| self.addresses.get(&host.name).copied())
             .collect()
