@@ -34,6 +34,10 @@ macro_rules! commands {
 commands! {
     /// Check a topology file and say all that is wrong with it.
     Validate => validate,
+    /// Print the JSON Schema of topology files, for editors.
+    Schema => schema,
+    /// Print the script that makes a shell complete commands and options.
+    Completions => completions,
 }
 
 /// Runs a voting system in two regions and fails it over.

@@ -1,16 +1,31 @@
 //! What the user wants: the topology, read from one file, that cannot be
 //! wrong. The raw shape with positions is in `raw`, the checks in `check`.
 
+mod check;
 mod lower;
 mod node;
 mod problem;
 mod raw;
 mod read;
+mod reading;
+mod ready;
+mod schema;
+mod secret;
 mod values;
 
+pub use check::ENVIRONMENT_VARIABLES;
 pub use problem::{Position, Problem, Problems, Severity};
+pub use reading::Reading;
+pub use ready::Surroundings;
+pub use schema::schema;
+pub use secret::{SecretName, SecretSource};
 
-use std::{collections::BTreeMap, net::Ipv4Addr, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use ipnet::Ipv4Net;
 use serde::Serialize;
@@ -303,94 +318,7 @@ pub enum RecordTarget {
     Site(SiteName),
 }
 
-/// The secrets that a deployment has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SecretName {
-    /// Superuser of PostgreSQL, for guard and operator.
-    DatabaseSuperuser,
-    /// Role that streams.
-    DatabaseReplication,
-    /// Role that pg_rewind uses.
-    DatabaseRewind,
-    /// Role of the application.
-    DatabaseUser,
-    QueuePassword,
-    /// Of the statistics page.
-    StatisticsPassword,
-}
-
-impl SecretName {
-    /// The name of its file in the vault, such as `queue-password`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::DatabaseSuperuser => "database-superuser",
-            Self::DatabaseReplication => "database-replication",
-            Self::DatabaseRewind => "database-rewind",
-            Self::DatabaseUser => "database-user",
-            Self::QueuePassword => "queue-password",
-            Self::StatisticsPassword => "statistics-password",
-        }
-    }
-
-    /// Its key below `secrets:` in topology files.
-    #[must_use]
-    pub fn key(self) -> String {
-        self.as_str().replace('-', "_")
-    }
-}
-
-/// Where a secret comes from; generated when none is given.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SecretSource {
-    File(PathBuf),
-    Environment(String),
-    /// Made at the first deploy and kept in the 0600 directory of the
-    /// deployment.
-    Generated,
-}
-
-/// What reading a file gave: the topology, unless a problem is fatal.
-#[derive(Debug)]
-pub struct Reading {
-    pub topology: Option<Topology>,
-    /// Errors and warnings, in the order of the file.
-    pub problems: Problems,
-}
-
 impl Topology {
-    /// Reads a topology from the text of `file`, with all that is wrong or
-    /// doubtful. `file` is for messages and for relative paths.
-    #[must_use]
-    pub fn read(text: &str, file: &str) -> Reading {
-        let mut reader = read::Reader::new(text);
-        let topology = match node::parse(text) {
-            Ok(node) => reader
-                .read_document(&node)
-                .and_then(|raw| lower::lower(&raw, file)),
-            Err(problem) => {
-                reader.problems.push(problem);
-                None
-            }
-        };
-        let problems = Problems::new(file, text, reader.problems);
-        Reading {
-            topology: topology.filter(|_| !problems.is_fatal()),
-            problems,
-        }
-    }
-
-    /// Reads a topology from the text of `file`.
-    ///
-    /// # Errors
-    /// All that is wrong, at once; warnings do not fail.
-    pub fn parse(text: &str, file: &str) -> Result<Self, Problems> {
-        let reading = Self::read(text, file);
-        reading.topology.ok_or(reading.problems)
-    }
-
     /// All hosts of all sites, in order of site and name.
     pub fn hosts(&self) -> impl Iterator<Item = &Host> {
         self.sites.values().flat_map(|site| site.hosts.values())

@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     adapters::pki::{Authority, Issued, PkiError, Subject},
-    topology::{SecretName, SecretSource, Topology},
+    topology::{SecretName, SecretSource, Surroundings, Topology},
 };
 use store::Store;
 pub use store::VaultError;
@@ -189,6 +189,20 @@ impl Vault {
             Some(_) => self.fingerprint().map(Some),
             None => Ok(None),
         }
+    }
+}
+
+/// The machine that this runs on.
+pub struct ThisMachine;
+
+impl Surroundings for ThisMachine {
+    fn has_variable(&self, name: &str) -> bool {
+        store::variable(name).is_some()
+    }
+
+    fn unreadable(&self, path: &Path) -> Option<String> {
+        let read = store::read_foreign(&store::expand(path));
+        read.err().map(|error| error.to_string())
     }
 }
 

@@ -1,8 +1,10 @@
 //! What most commands begin with: the topology and the vault.
 
+use std::path::Path;
+
 use super::{CommandError, Context, Exit};
 use crate::{
-    adapters::secrets::{Vault, VaultError},
+    adapters::secrets::{ThisMachine, Vault, VaultError},
     topology::{Problem, Problems, Reading, Topology},
 };
 
@@ -12,31 +14,34 @@ impl Context {
     /// # Errors
     /// The file cannot be read, or is not valid: all problems at once.
     pub fn topology(&self) -> Result<Topology, CommandError> {
-        let reading = self.read_topology()?;
+        self.accept(read(&self.topology)?)
+    }
+
+    /// Reads the topology file as [`Context::topology`] does, and looks for
+    /// the secrets that it names: for what goes on to use all of them.
+    ///
+    /// # Errors
+    /// As there, and where a secret is missing.
+    pub fn ready_topology(&self) -> Result<Topology, CommandError> {
+        let mut reading = read(&self.topology)?;
+        reading.look_around(&ThisMachine);
+        self.accept(reading)
+    }
+
+    fn accept(&self, reading: Reading) -> Result<Topology, CommandError> {
+        let problems = reading.problems;
         match reading.topology {
             Some(topology) => {
-                for problem in &reading.problems.problems {
-                    self.ui.warning(&one_line(&reading.problems.file, problem));
+                for problem in &problems.problems {
+                    self.ui.warning(&one_line(&problems.file, problem));
                 }
                 Ok(topology)
             }
-            None => Err(reading.problems.into()),
+            None => {
+                self.ui.status(&problems.render());
+                Err(problems.into())
+            }
         }
-    }
-
-    /// Reads the topology file with all that is wrong or doubtful.
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    pub fn read_topology(&self) -> Result<Reading, CommandError> {
-        let file = self.topology.display().to_string();
-        let text = std::fs::read_to_string(&self.topology).map_err(|error| {
-            CommandError::new(Exit::Invalid, format!("cannot read the topology {file}"))
-                .because(&error)
-                .id("no-topology")
-                .hint("name one by --topology FILE, or make one: hafail init FILE")
-        })?;
-        Ok(Topology::read(&text, &file))
     }
 
     /// Opens the vault of the topology.
@@ -46,6 +51,21 @@ impl Context {
     pub fn vault(&self, topology: &Topology) -> Result<Vault, CommandError> {
         Ok(Vault::open(&self.home, topology)?)
     }
+}
+
+/// Reads a topology file with all that is wrong or doubtful.
+///
+/// # Errors
+/// The file cannot be read.
+pub(super) fn read(path: &Path) -> Result<Reading, CommandError> {
+    let file = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        CommandError::new(Exit::Invalid, format!("cannot read the topology {file}"))
+            .because(&error)
+            .id("no-topology")
+            .hint("name one by --topology FILE, or make one: hafail init FILE")
+    })?;
+    Ok(Topology::read(&text, &file))
 }
 
 fn one_line(file: &str, problem: &Problem) -> String {

@@ -9,19 +9,14 @@ use std::{
 use super::{
     Access, Balance, Coordination, Database, Dns, HealthCheck, Host, ImageFilter, LoadBalancer,
     Network, Objectives, Place, Provision, Queue, Record, RecordTarget, Replication, SecretName,
-    SecretSource, Service, Site, Subnet, Topology,
-    raw::{
-        RawAccess, RawDatabase, RawDns, RawHost, RawLoadBalancer, RawRecord, RawSecret, RawSecrets,
-        RawService, RawSite, RawSubnet, RawTopology,
-    },
+    SecretSource, Service, Site, Subnet, Topology, raw,
     read::{At, Entries},
     values::{Plain, Port, Time},
 };
 use crate::ids::{HostName, SiteName};
 
 /// Makes the topology; none only where a problem was reported before.
-pub(super) fn lower(raw: &RawTopology, file: &str) -> Option<Topology> {
-    let folder = Path::new(file).parent().unwrap_or(Path::new(""));
+pub(super) fn lower(raw: &raw::Topology, folder: &Path) -> Option<Topology> {
     let objectives = raw.objectives.get()?;
     let sites = raw.sites.get()?.0.iter();
     let sites: BTreeMap<_, _> = sites
@@ -100,7 +95,7 @@ fn plain(field: &Option<At<Entries<Plain>>>) -> BTreeMap<String, String> {
 
 /// Paths are relative to the topology file; `~/` is left to whoever opens
 /// them, who knows the home.
-fn path(text: &str, folder: &Path) -> PathBuf {
+pub(super) fn path(text: &str, folder: &Path) -> PathBuf {
     if text.starts_with("~/") {
         PathBuf::from(text)
     } else {
@@ -108,8 +103,8 @@ fn path(text: &str, folder: &Path) -> PathBuf {
     }
 }
 
-fn access(raw: &RawAccess, folder: &Path) -> Option<Access> {
-    let networks = raw.ssh_from.iter().flat_map(|at| &at.value);
+fn access(raw: &raw::Access, folder: &Path) -> Option<Access> {
+    let networks = raw.ssh_from.iter().flat_map(|at| &at.value.0);
     Some(Access {
         ssh_user: raw.ssh_user.get()?.0.clone(),
         ssh_from: networks.map(|at| at.value.0).collect(),
@@ -117,7 +112,7 @@ fn access(raw: &RawAccess, folder: &Path) -> Option<Access> {
     })
 }
 
-fn site(name: SiteName, raw: &RawSite) -> Option<Site> {
+fn site(name: SiteName, raw: &raw::Site) -> Option<Site> {
     let hosts = raw.hosts.get()?.0.iter();
     let subnets = raw.subnets.iter().flat_map(|at| &at.value.0);
     let subnets =
@@ -142,7 +137,7 @@ fn site(name: SiteName, raw: &RawSite) -> Option<Site> {
     })
 }
 
-fn subnet(name: &str, raw: &RawSubnet) -> Option<Subnet> {
+fn subnet(name: &str, raw: &raw::Subnet) -> Option<Subnet> {
     Some(Subnet {
         name: name.to_owned(),
         zone: raw.zone.get()?.0.clone(),
@@ -151,7 +146,7 @@ fn subnet(name: &str, raw: &RawSubnet) -> Option<Subnet> {
     })
 }
 
-fn host(name: &str, site: &SiteName, raw: &RawHost) -> Option<Host> {
+fn host(name: &str, site: &SiteName, raw: &raw::Host) -> Option<Host> {
     let place = match &raw.host_key {
         Some(key) => Place::Static {
             private_address: raw.address.as_ref()?.value,
@@ -169,12 +164,12 @@ fn host(name: &str, site: &SiteName, raw: &RawHost) -> Option<Host> {
     Some(Host {
         name: HostName::try_from(name.to_owned()).ok()?,
         site: site.clone(),
-        roles: raw.roles.get()?.iter().map(|at| at.value).collect(),
+        roles: raw.roles.get()?.0.iter().map(|at| at.value).collect(),
         place,
     })
 }
 
-fn database(raw: &RawDatabase) -> Database {
+fn database(raw: &raw::Database) -> Database {
     let text = |field: &Option<At<String>>, default: &str| {
         field.as_ref().map_or(default, |at| &at.value).to_owned()
     };
@@ -194,9 +189,9 @@ fn database(raw: &RawDatabase) -> Database {
     }
 }
 
-fn service(name: &str, raw: &RawService) -> Option<Service> {
+fn service(name: &str, raw: &raw::Service) -> Option<Service> {
     let port = |field: &Option<At<Port>>| field.as_ref().map(|at| at.value.0);
-    let command = raw.command.iter().flat_map(|at| &at.value);
+    let command = raw.command.iter().flat_map(|at| &at.value.0);
     Some(Service {
         name: name.to_owned(),
         image: raw.image.get()?.clone(),
@@ -216,7 +211,7 @@ fn service(name: &str, raw: &RawService) -> Option<Service> {
     })
 }
 
-fn load_balancer(raw: &RawLoadBalancer) -> LoadBalancer {
+fn load_balancer(raw: &raw::LoadBalancer) -> LoadBalancer {
     LoadBalancer {
         balance: or(&raw.balance, Balance::LocalFirst),
         statistics_port: port(&raw.statistics_port, 8404),
@@ -227,8 +222,8 @@ fn load_balancer(raw: &RawLoadBalancer) -> LoadBalancer {
     }
 }
 
-fn dns(raw: &RawDns) -> Option<Dns> {
-    let records = raw.records.get()?.iter();
+fn dns(raw: &raw::Dns) -> Option<Dns> {
+    let records = raw.records.get()?.0.iter();
     Some(Dns {
         zone: raw.zone.get()?.clone(),
         manage_zone: or(&raw.manage_zone, false),
@@ -236,7 +231,7 @@ fn dns(raw: &RawDns) -> Option<Dns> {
     })
 }
 
-fn record(raw: &RawRecord) -> Option<Record> {
+fn record(raw: &raw::Record) -> Option<Record> {
     let target = raw.target.get()?;
     Some(Record {
         name: raw.name.get()?.clone(),
@@ -248,10 +243,10 @@ fn record(raw: &RawRecord) -> Option<Record> {
     })
 }
 
-fn secrets(raw: &RawSecrets, folder: &Path) -> BTreeMap<SecretName, SecretSource> {
-    let source = |raw: &RawSecret| match raw {
-        RawSecret::Generated => SecretSource::Generated,
-        RawSecret::Stated(place) => match (&place.file, &place.environment) {
+fn secrets(raw: &raw::Secrets, folder: &Path) -> BTreeMap<SecretName, SecretSource> {
+    let source = |raw: &raw::Secret| match raw {
+        raw::Secret::Generated => SecretSource::Generated,
+        raw::Secret::Stated(place) => match (&place.file, &place.environment) {
             (Some(file), _) => SecretSource::File(path(&file.value, folder)),
             (None, Some(variable)) => SecretSource::Environment(variable.value.clone()),
             (None, None) => SecretSource::Generated,
@@ -263,9 +258,9 @@ fn secrets(raw: &RawSecrets, folder: &Path) -> BTreeMap<SecretName, SecretSource
         .collect()
 }
 
-impl RawSecrets {
+impl raw::Secrets {
     /// The secrets with their names.
-    pub(super) fn named(&self) -> [(SecretName, &Option<At<RawSecret>>); 6] {
+    pub(super) fn named(&self) -> [(SecretName, &Option<At<raw::Secret>>); 6] {
         [
             (SecretName::DatabaseSuperuser, &self.database_superuser),
             (SecretName::DatabaseReplication, &self.database_replication),

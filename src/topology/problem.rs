@@ -49,15 +49,23 @@ pub struct Problems {
 impl Problems {
     /// Collects the problems of the file `file`, whose text is `source`.
     #[must_use]
-    pub fn new(file: &str, source: &str, mut problems: Vec<Problem>) -> Self {
+    pub fn new(file: &str, source: &str, problems: Vec<Problem>) -> Self {
+        let mut new = Self {
+            file: file.to_owned(),
+            problems: Vec::new(),
+            text: source.to_owned(),
+        };
+        new.add(problems);
+        new
+    }
+
+    /// Adds more, each at its place.
+    pub(super) fn add(&mut self, more: Vec<Problem>) {
+        let problems = &mut self.problems;
+        problems.extend(more);
         problems
             .sort_by(|a, b| (a.at, a.severity, &a.message).cmp(&(b.at, b.severity, &b.message)));
         problems.dedup();
-        Self {
-            file: file.to_owned(),
-            problems,
-            text: source.to_owned(),
-        }
     }
 
     /// Whether one of them stops the file from being used.

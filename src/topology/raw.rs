@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use super::{
     Balance, Coordination, Replication, Role,
     node::{Node, Value},
-    read::{At, Entries, Field, Read, Reader, Required, field_name, record},
+    read::{At, Entries, Field, List, Read, Reader, Required, field_name, record},
     values::{Cidr, Label, Plain, Port, Size, Time},
 };
 use crate::ids::{Region, SiteName};
@@ -16,34 +16,34 @@ use crate::ids::{Region, SiteName};
 record! {
     /// One description of everything: sites, hosts, database, queue, stack,
     /// load balancers and DNS.
-    RawTopology {
+    Topology {
         /// Names the deployment; every resource carries it as a tag.
         name: Required<Label>,
         /// What you promise to your users.
-        objectives: Required<RawObjectives>,
+        objectives: Required<Objectives>,
         /// Who decides on a failover; `manual`: the operator, by command.
         coordination: Option<At<Coordination>>,
         /// How hosts are reached by SSH.
-        access: Required<RawAccess>,
+        access: Required<Access>,
         /// How instances are made; leave it out where all hosts exist.
-        provision: Option<At<RawProvision>>,
+        provision: Option<At<Provision>>,
         /// The site whose database is primary at the first deploy.
         initial_primary: Required<SiteName>,
         /// The sites by name, each a region with its network and hosts.
-        sites: Required<Entries<RawSite>>,
+        sites: Required<Entries<Site>>,
         /// The PostgreSQL database.
-        database: Required<RawDatabase>,
+        database: Required<Database>,
         /// The Redis queue.
-        queue: Required<RawQueue>,
+        queue: Required<Queue>,
         /// Containerised services by name, in the order they are started.
-        stack: Required<Entries<RawService>>,
+        stack: Required<Entries<Service>>,
         /// The HAProxy of each site.
-        load_balancer: Required<RawLoadBalancer>,
+        load_balancer: Required<LoadBalancer>,
         /// The hosted zone; leave it out to keep DNS by other means.
-        dns: Option<At<RawDns>>,
+        dns: Option<At<Dns>>,
         /// Where secrets come from; those not named here are generated at the
         /// first deploy.
-        secrets: Option<At<RawSecrets>>,
+        secrets: Option<At<Secrets>>,
         /// Tags for every resource that is made.
         tags: Option<At<Entries<Plain>>>,
     }
@@ -51,7 +51,7 @@ record! {
 
 record! {
     /// What you promise to your users.
-    RawObjectives {
+    Objectives {
         /// Time from the loss of the primary to the first accepted write.
         rto: Required<Time>,
         /// Age of the newest acknowledged write that may be lost.
@@ -61,11 +61,11 @@ record! {
 
 record! {
     /// How hosts are reached by SSH.
-    RawAccess {
+    Access {
         /// User of the image or machine; must be able to become root.
         ssh_user: Required<Label>,
         /// Networks from which the bastions accept SSH.
-        ssh_from: Option<At<Vec<At<Cidr>>>>,
+        ssh_from: Option<At<List<Cidr>>>,
         /// The private key, absolute, below `~/` or relative to this file;
         /// generated at the first deploy when absent.
         ssh_key: Option<At<String>>,
@@ -74,9 +74,9 @@ record! {
 
 record! {
     /// How instances are made.
-    RawProvision {
+    Provision {
         /// Finds the newest machine image.
-        image: Required<RawImage>,
+        image: Required<Image>,
         /// Make one NAT gateway for each site, so that private hosts can
         /// install packages and pull images. Default: true.
         nat_gateway: Option<At<bool>>,
@@ -85,7 +85,7 @@ record! {
 
 record! {
     /// Finds the newest machine image of an owner by its name.
-    RawImage {
+    Image {
         /// AWS account of the owner, in quotes.
         owner: Required<String>,
         /// Name of the image, with `*` as wildcard.
@@ -95,21 +95,21 @@ record! {
 
 record! {
     /// One site: a region, its network and its hosts.
-    RawSite {
+    Site {
         /// The cloud region; for existing hosts, a label of the place.
         region: Required<Region>,
         /// The private network; leave it out where all hosts exist.
         cidr: Option<At<Cidr>>,
         /// Subnets by name.
-        subnets: Option<At<Entries<RawSubnet>>>,
+        subnets: Option<At<Entries<Subnet>>>,
         /// Hosts by name.
-        hosts: Required<Entries<RawHost>>,
+        hosts: Required<Entries<Host>>,
     }
 }
 
 record! {
     /// A subnet of a site, in one availability zone.
-    RawSubnet {
+    Subnet {
         /// Availability zone, such as eu-west-1a.
         zone: Required<Label>,
         /// A part of the site's network.
@@ -122,9 +122,9 @@ record! {
 record! {
     /// One host: an instance to be made (`type` and `subnet`), or an existing
     /// machine (`address` and `host_key`).
-    RawHost {
+    Host {
         /// What the host does.
-        roles: Required<Vec<At<Role>>>,
+        roles: Required<List<Role>>,
         /// Instance type, such as t3.small.
         r#type: Option<At<String>>,
         /// Name of a subnet of the site.
@@ -147,7 +147,7 @@ record! {
 
 record! {
     /// The PostgreSQL database.
-    RawDatabase {
+    Database {
         /// Major version. Default: 15.
         version: Option<At<u32>>,
         /// Default: 5432.
@@ -175,7 +175,7 @@ record! {
 
 record! {
     /// The Redis queue.
-    RawQueue {
+    Queue {
         /// Default: 6379.
         port: Option<At<Port>>,
         /// `true`: an accepted vote is confirmed by the replica in the other
@@ -186,11 +186,11 @@ record! {
 
 record! {
     /// One containerised service of the stack.
-    RawService {
+    Service {
         /// Container image with its tag.
         image: Required<String>,
         /// Command and arguments; the image's own when left out.
-        command: Option<At<Vec<At<Plain>>>>,
+        command: Option<At<List<Plain>>>,
         /// Containers for each site, spread over its app hosts. Default: 1.
         replicas: Option<At<u32>>,
         /// Port inside the container that the load balancer reaches; none for
@@ -203,13 +203,13 @@ record! {
         /// Environment; values may use `{{ queue.host }}` and the like.
         environment: Option<At<Entries<Plain>>>,
         /// How Docker and the load balancer ask for its health.
-        health: Option<At<RawHealth>>,
+        health: Option<At<Health>>,
     }
 }
 
 record! {
     /// How Docker and the load balancer ask for a service's health.
-    RawHealth {
+    Health {
         /// HTTP path that answers 200 when ready.
         path: Required<String>,
         /// Command inside the container; none: no Docker health check.
@@ -221,7 +221,7 @@ record! {
 
 record! {
     /// The HAProxy of each site.
-    RawLoadBalancer {
+    LoadBalancer {
         /// `local-first`: replicas of the own site, those of other sites when
         /// none is up. `all-replicas`: all sites alike. Default: local-first.
         balance: Option<At<Balance>>,
@@ -242,20 +242,20 @@ record! {
 
 record! {
     /// The hosted zone and its records.
-    RawDns {
+    Dns {
         /// Such as vote.example.org, without the final dot.
         zone: Required<String>,
         /// Make the zone (and remove it at destroy), or expect that it
         /// exists. Default: false.
         manage_zone: Option<At<bool>>,
         /// Names of the zone.
-        records: Required<Vec<At<RawRecord>>>,
+        records: Required<List<Record>>,
     }
 }
 
 record! {
     /// A name of the zone.
-    RawRecord {
+    Record {
         /// Full name without the final dot.
         name: Required<String>,
         /// How long resolvers may keep it. Default: 5s.
@@ -268,31 +268,31 @@ record! {
 
 record! {
     /// Where secrets come from.
-    RawSecrets {
+    Secrets {
         /// Superuser of PostgreSQL, for guard and operator.
-        database_superuser: Option<At<RawSecret>>,
+        database_superuser: Option<At<Secret>>,
         /// Role that streams.
-        database_replication: Option<At<RawSecret>>,
+        database_replication: Option<At<Secret>>,
         /// Role that pg_rewind uses.
-        database_rewind: Option<At<RawSecret>>,
+        database_rewind: Option<At<Secret>>,
         /// Role of the application.
-        database_user: Option<At<RawSecret>>,
+        database_user: Option<At<Secret>>,
         /// Password of Redis.
-        queue_password: Option<At<RawSecret>>,
+        queue_password: Option<At<Secret>>,
         /// Password of the statistics page.
-        statistics_password: Option<At<RawSecret>>,
+        statistics_password: Option<At<Secret>>,
     }
 }
 
 /// Where one secret comes from.
-pub(in crate::topology) enum RawSecret {
+pub(in crate::topology) enum Secret {
     Generated,
-    Stated(RawSecretPlace),
+    Stated(SecretPlace),
 }
 
 record! {
     /// A file or an environment variable that holds a secret.
-    RawSecretPlace {
+    SecretPlace {
         /// File with the secret, absolute, below `~/` or relative to this
         /// file; a final line break is not part of it.
         file: Option<At<String>>,
@@ -301,13 +301,13 @@ record! {
     }
 }
 
-impl Read for RawSecret {
+impl Read for Secret {
     const EXPECTED: &'static str = "`generated`, `{ file: … }` or `{ environment: … }`";
 
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         match &node.value {
             Value::Text(text) if text == "generated" => Some(Self::Generated),
-            Value::Mapping(_) => RawSecretPlace::read(node, reader).map(Self::Stated),
+            Value::Mapping(_) => SecretPlace::read(node, reader).map(Self::Stated),
             // The value itself may be the secret: it is not repeated.
             _ => {
                 reader.wrong_type::<Self>(node);
@@ -317,9 +317,9 @@ impl Read for RawSecret {
     }
 }
 
-impl JsonSchema for RawSecret {
+impl JsonSchema for Secret {
     fn schema_name() -> std::borrow::Cow<'static, str> {
-        "RawSecret".into()
+        "Secret".into()
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {

@@ -17,8 +17,12 @@ pub(super) struct At<T> {
 /// was reported then.
 pub(super) struct Required<T>(pub Option<At<T>>);
 
-/// A mapping with names of the user as keys, in the order of the file.
-pub(super) struct Entries<T>(pub Vec<(Key, At<T>)>);
+/// A mapping with names of the user as keys, in the order of the file, and
+/// whether all of it could be read.
+pub(super) struct Entries<T>(pub Vec<(Key, At<T>)>, pub bool);
+
+/// A list, and whether all of it could be read.
+pub(super) struct List<T>(pub Vec<At<T>>, pub bool);
 
 impl<T> Required<T> {
     pub fn get(&self) -> Option<&T> {
@@ -129,13 +133,13 @@ impl<'a> Reader<'a> {
             Value::Integer(_) | Value::Real(_) | Value::Bool(_) if T::EXPECTED.contains("text") => {
                 format!("put it in quotes: \"{}\"", self.written(node))
             }
-            _ => format!("write {}", T::EXPECTED),
+            _ => format!("write {}", expected::<T>()),
         };
         let message = format!(
             "{} is {}, not {}",
             self.here(),
             node.value.kind(),
-            T::EXPECTED
+            expected::<T>()
         );
         self.error("wrong-type", node.at, message, hint);
     }
@@ -147,7 +151,7 @@ impl<'a> Reader<'a> {
             "invalid-value",
             node.at,
             message,
-            format!("write {}", T::EXPECTED),
+            format!("write {}", expected::<T>()),
         );
     }
 
@@ -220,6 +224,11 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// What belongs there, for a sentence.
+pub(super) fn expected<T: Read>() -> String {
+    T::EXPECTED.trim_end_matches(", ").replace("r#", "")
+}
+
 /// A field's name as it stands in files.
 pub(super) fn field_name(identifier: &str) -> &str {
     identifier.strip_prefix("r#").unwrap_or(identifier)
@@ -259,7 +268,7 @@ impl<T: Read> Field for Required<T> {
     fn take(fields: &Fields<'_>, name: &str, reader: &mut Reader<'_>) -> Self {
         let Some(node) = fields.get(name) else {
             let message = format!("{} lacks `{name}`", reader.here());
-            let hint = format!("add `{name}:` with {}", T::EXPECTED);
+            let hint = format!("add `{name}:` with {}", expected::<T>());
             reader.error(
                 "missing-key",
                 Position {
@@ -296,7 +305,7 @@ macro_rules! record {
         }
 
         impl Read for $name {
-            const EXPECTED: &'static str = concat!("a mapping with ", $("`", stringify!($field), "` ",)*);
+            const EXPECTED: &'static str = concat!("a mapping of ", $(stringify!($field), ", ",)*);
 
             fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
                 let fields = reader.fields::<Self>(node, &[$(stringify!($field)),*])?;

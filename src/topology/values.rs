@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use super::{
     Balance, Coordination, Replication, Role,
     node::{Key, Node, Value},
-    read::{At, Entries, Read, Reader, Required, closest, list},
+    read::{At, Entries, List, Read, Reader, Required, closest, expected, list},
 };
 use crate::ids::{HostName, InvalidName, Region, SiteName};
 
@@ -306,22 +306,22 @@ choices! {
     }
 }
 
-impl<T: Read> Read for Vec<At<T>> {
-    const EXPECTED: &'static str = "a list";
+impl<T: Read> Read for List<T> {
+    const EXPECTED: &'static str = "a list in brackets";
 
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let Value::Sequence(items) = &node.value else {
             let message = format!("{} is {}, not a list", reader.here(), node.value.kind());
-            let hint = format!("write it in brackets, each item {}", T::EXPECTED);
+            let hint = format!("write it in brackets, each item {}", expected::<T>());
             reader.error("wrong-type", node.at, message, hint);
             return None;
         };
-        let items = items.iter().enumerate();
-        Some(
-            items
-                .filter_map(|(index, item)| reader.read_at(&(index + 1).to_string(), item))
-                .collect(),
-        )
+        let numbered = items.iter().enumerate();
+        let read: Vec<_> = numbered
+            .filter_map(|(index, item)| reader.read_at(&(index + 1).to_string(), item))
+            .collect();
+        let complete = read.len() == items.len();
+        Some(Self(read, complete))
     }
 }
 
@@ -331,15 +331,18 @@ impl<T: Read> Read for Entries<T> {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let Some(entries) = reader.entries(node) else {
             let message = format!("{} is {}, not a mapping", reader.here(), node.value.kind());
-            let hint = format!("write `name: value` lines, each value {}", T::EXPECTED);
+            let hint = format!("write `name: value` lines, each value {}", expected::<T>());
             reader.error("wrong-type", node.at, message, hint);
             return None;
         };
+        let all = entries.len();
         let read = |(key, node): (&Key, &Node)| {
             let value = reader.read_at(&key.text, node)?;
             Some((key.clone(), value))
         };
-        Some(Self(entries.into_iter().filter_map(read).collect()))
+        let read: Vec<_> = entries.into_iter().filter_map(read).collect();
+        let complete = read.len() == all;
+        Some(Self(read, complete))
     }
 }
 
@@ -363,6 +366,19 @@ macro_rules! same_schema {
     )*};
 }
 same_schema!(At<T>, Required<T>);
+
+impl<T: JsonSchema> JsonSchema for List<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        format!("ListOf{}", T::schema_name()).into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let item = generator.subschema_for::<T>();
+        json_schema!({ "type": "array", "items": item })
+    }
+}
 
 impl<T: JsonSchema> JsonSchema for Entries<T> {
     fn inline_schema() -> bool {

@@ -1,0 +1,143 @@
+//! What the types cannot hold: references, limits, clashes, and whatever
+//! would only fail on the hosts. Each check is a short function that reports.
+
+mod dns;
+mod hosts;
+mod network;
+mod ports;
+mod services;
+mod stack;
+
+use super::{
+    Role,
+    node::Key,
+    problem::Position,
+    raw,
+    read::{At, Entries, Reader, closest, list},
+};
+use crate::ids::HostName;
+
+pub(super) use services::is_variable;
+pub use stack::ENVIRONMENT_VARIABLES;
+
+/// Reports all that is wrong with records that were read well enough.
+pub(super) fn check(raw: &raw::Topology, reader: &mut Reader<'_>) {
+    let plan = Overview::of(raw);
+    hosts::check(&plan, reader);
+    network::check(&plan, reader);
+    ports::check(&plan, reader);
+    services::check(&plan, reader);
+    stack::check(&plan, reader);
+    dns::check(&plan, reader);
+}
+
+/// The topology as far as it could be read, with its sites and hosts at hand.
+struct Overview<'r> {
+    raw: &'r raw::Topology,
+    sites: Vec<SiteView<'r>>,
+}
+
+/// A site.
+struct SiteView<'r> {
+    key: &'r Key,
+    raw: &'r raw::Site,
+    hosts: Vec<HostView<'r>>,
+}
+
+/// A host.
+struct HostView<'r> {
+    key: &'r Key,
+    raw: &'r raw::Host,
+    roles: Vec<Role>,
+}
+
+impl<'r> Overview<'r> {
+    fn of(raw: &'r raw::Topology) -> Self {
+        let sites = raw.sites.get().map_or(&[][..], |sites| sites.0.as_slice());
+        let host = |(key, at): &'r (Key, At<raw::Host>)| HostView {
+            key,
+            raw: &at.value,
+            roles: at.value.roles.get().map_or(Vec::new(), |roles| {
+                roles.0.iter().map(|role| role.value).collect()
+            }),
+        };
+        let site = |(key, at): &'r (Key, At<raw::Site>)| SiteView {
+            key,
+            raw: &at.value,
+            hosts: entries(at.value.hosts.0.as_ref())
+                .iter()
+                .map(host)
+                .collect(),
+        };
+        Self {
+            raw,
+            sites: sites.iter().map(site).collect(),
+        }
+    }
+
+    /// Whether there is another site to replicate to.
+    fn replicates(&self) -> bool {
+        self.sites.len() > 1
+    }
+
+    fn site_names(&self) -> Vec<&'r str> {
+        self.sites
+            .iter()
+            .map(|site| site.key.text.as_str())
+            .collect()
+    }
+
+    fn hosts(&self) -> impl Iterator<Item = (&SiteView<'r>, &HostView<'r>)> {
+        let of = |site| {
+            let site: &SiteView<'_> = site;
+            site.hosts.iter().map(move |host| (site, host))
+        };
+        self.sites.iter().flat_map(of)
+    }
+}
+
+impl HostView<'_> {
+    fn is(&self, role: Role) -> bool {
+        self.roles.contains(&role)
+    }
+
+    /// An existing machine, by any sign of it.
+    fn is_static(&self) -> bool {
+        let raw = self.raw;
+        raw.host_key.is_some() || raw.ssh_address.is_some() || raw.ssh_port.is_some()
+    }
+}
+
+impl SiteView<'_> {
+    fn with(&self, role: Role) -> impl Iterator<Item = &HostView<'_>> {
+        self.hosts.iter().filter(move |host| host.is(role))
+    }
+}
+
+/// The entries of an optional mapping.
+fn entries<T>(field: Option<&At<Entries<T>>>) -> &[(Key, At<T>)] {
+    field.map_or(&[], |at| at.value.0.as_slice())
+}
+
+/// Reports keys that are no names.
+fn check_name(key: &Key, what: &str, reader: &mut Reader<'_>) {
+    if let Err(error) = HostName::try_from(key.text.clone()) {
+        let message = format!("the name of {what} is not valid: {error}");
+        reader.error(
+            "invalid-name",
+            key.at,
+            message,
+            "rename it, such as site1-db",
+        );
+    }
+}
+
+/// Reports a reference that leads nowhere.
+fn unknown(reader: &mut Reader<'_>, at: Position, message: String, word: &str, known: &[&str]) {
+    let hint = match closest(word, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if known.is_empty() => "add it first".to_owned(),
+        None => format!("there is {}", list(known)),
+    };
+    reader.error("unknown-reference", at, message, hint);
+}
