@@ -1,5 +1,6 @@
 //! The real world behind the ports.
 
+pub mod aws;
 pub mod database;
 pub mod ledger;
 pub mod pki;

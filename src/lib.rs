@@ -11,6 +11,7 @@ pub mod plan;
 pub mod playbook;
 pub mod ports;
 pub mod probe;
+pub mod provision;
 pub mod status;
 pub mod step;
 pub mod topology;

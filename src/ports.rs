@@ -2,6 +2,7 @@
 //! them: `adapters` (real) and `sim` (simulated).
 
 pub mod clock;
+pub mod cloud;
 pub mod end_to_end;
 pub mod guards;
 pub mod machines;
