@@ -33,6 +33,8 @@ macro_rules! commands {
 commands! {
     /// Check a topology file and say all that is wrong with it.
     Validate => validate,
+    /// Run PostgreSQL on this host and take orders for it (a daemon).
+    Guard => guard,
 }
 
 /// Runs a voting system in two regions and fails it over.

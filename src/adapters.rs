@@ -1,0 +1,3 @@
+//! The real world behind the ports.
+
+pub mod guard_client;
