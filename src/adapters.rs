@@ -2,6 +2,7 @@
 
 pub mod aws;
 pub mod database;
+pub mod guard_client;
 pub mod ledger;
 pub mod pki;
 pub mod queues;

@@ -2,6 +2,7 @@
 
 pub mod adapters;
 pub mod cli;
+pub mod guard;
 pub mod ids;
 pub mod inventory;
 pub mod load;
