@@ -35,8 +35,8 @@ pub trait Store: Send + Sync {
     /// the process.
     async fn register(&self, holder: &Holder) -> Result<(), StoreError>;
 
-    /// Appends a line to the run's journal; durable when this returns.
-    async fn append(&self, run: &RunId, line: &str) -> Result<(), StoreError>;
+    /// Appends lines to the run's journal; durable when this returns.
+    async fn append(&self, run: &RunId, lines: &[String]) -> Result<(), StoreError>;
 
     /// The lines of the run's journal, oldest first. A last line that was cut
     /// by a crash is left out.
