@@ -110,6 +110,7 @@ impl Cli {
             Cmd::Daemon { .. } => {
                 tracing_subscriber::fmt()
                     .with_ansi(false)
+                    .with_env_filter("warn,hafail_lab=info")
                     .with_writer(std::io::stderr)
                     .init();
                 daemon::run(&settings).await?;
