@@ -22,8 +22,11 @@ mod apply;
 mod filters;
 mod internet;
 mod namespace;
+mod operator;
 mod plan;
 mod plug;
+#[cfg(test)]
+mod tests;
 
 pub use apply::{Fabric, FabricError, tear_down};
 pub use internet::{Internet, host_link};

@@ -149,6 +149,12 @@ impl Lab {
         see("link", "ip", &["link"], &link);
         see("route", "ip", &["route", "show", "table", "all"], &link);
         see("process", "pgrep", &["-af", "labs/fidelity"], "hafail-lab-");
+        see(
+            "process",
+            "pgrep",
+            &["-af", "hafail-lab=fidelity"],
+            "docker",
+        );
         for volume in volumes {
             see("volume", "docker", &["volume", "ls", "-q"], &volume);
         }
