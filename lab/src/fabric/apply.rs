@@ -19,7 +19,7 @@ pub struct FabricError {
     source: CommandError,
 }
 
-fn cannot(what: impl Into<String>) -> impl FnOnce(CommandError) -> FabricError {
+pub(super) fn cannot(what: impl Into<String>) -> impl FnOnce(CommandError) -> FabricError {
     let what = what.into();
     |source| FabricError { what, source }
 }

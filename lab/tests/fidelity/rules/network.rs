@@ -289,3 +289,24 @@ pub async fn a_released_address_is_gone(world: World) {
         .unwrap();
     assert!(!routed());
 }
+
+pub async fn a_cut_region_is_silent_and_heals_by_itself(world: World) {
+    let (lab, site) = (&world.lab, &world.one);
+    let args = ["fault", "cut-region", site.region, "--for", "8s"];
+    assert!(lab.command(&args).status.success());
+    assert_eq!(dial(&site.address, 22), Seen::Silence);
+    assert_eq!(
+        dial(&world.other.address, 22),
+        Seen::Open,
+        "the other region goes on"
+    );
+    assert_eq!(
+        lab.dial(&site.bastion, &site.db_ip, 22),
+        Seen::Open,
+        "inside all goes on"
+    );
+    assert_eq!(
+        poll(|| (dial(&site.address, 22) == Seen::Open).then_some(())),
+        Some(())
+    );
+}
