@@ -158,11 +158,13 @@ impl Lab {
         for volume in volumes {
             see("volume", "docker", &["volume", "ls", "-q"], &volume);
         }
-        left.extend(
-            services
-                .into_iter()
-                .filter(|p| Path::new("/proc").join(p).exists()),
-        );
+        // One that has ended may wait for init to take note of it.
+        let ended = |pid: &String| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.rsplit_once(") ")
+                .is_none_or(|(_, rest)| rest.starts_with('Z'))
+        };
+        left.extend(services.into_iter().filter(|pid| !ended(pid)));
         if self.state().exists() {
             left.push(self.state().display().to_string());
         }
