@@ -41,7 +41,7 @@ rules![
     api::a_changed_record_is_what_a_query_answers,
     machines::a_stopped_instance_is_gone_and_comes_back_with_its_disk,
     machines::a_forced_stop_is_a_power_cut,
-    machines::a_machine_that_switches_itself_off_is_stopped,
+    machines::a_machine_that_reboots_comes_back_and_one_that_switches_itself_off_is_stopped,
     api::one_client_token_makes_one_instance,
     machines::a_terminated_instance_leaves_nothing,
     api::faults_strike_as_ordered_and_calls_are_counted,

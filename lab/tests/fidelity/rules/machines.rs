@@ -105,16 +105,25 @@ pub async fn a_forced_stop_is_a_power_cut(world: World) {
     }
 }
 
-pub async fn a_machine_that_switches_itself_off_is_stopped(world: World) {
+pub async fn a_machine_that_reboots_comes_back_and_one_that_switches_itself_off_is_stopped(
+    world: World,
+) {
     let (lab, site) = (&world.lab, &world.other);
     let boot = || {
         lab.exec(&site.stranger, &["stat", "-c", "%y", "/run/systemd"])
             .1
     };
-    let before = boot();
-    lab.exec(&site.stranger, &["systemctl", "reboot"]);
-    let again = poll(|| Some(boot()).filter(|now| !now.is_empty() && *now != before));
-    assert!(again.is_some(), "a reboot inside comes back");
+    for by_the_api in [false, true] {
+        let before = boot();
+        if by_the_api {
+            let reboot = site.client.reboot_instances();
+            reboot.instance_ids(&site.stranger).send().await.unwrap();
+        } else {
+            lab.exec(&site.stranger, &["systemctl", "reboot"]);
+        }
+        let again = poll(|| Some(boot()).filter(|now| !now.is_empty() && *now != before));
+        assert!(again.is_some(), "it comes back; by the API: {by_the_api}");
+    }
     assert_eq!(site.state(&site.stranger).await, "running");
     let up = || {
         (lab.exec(&site.stranger, &["systemctl", "is-active", "ssh"])
