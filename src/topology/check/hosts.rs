@@ -26,6 +26,7 @@ pub(super) fn check(plan: &Overview<'_>, reader: &mut Reader<'_>) {
     ssh_user(plan, reader);
     provision(plan, reader);
     witness(plan, reader);
+    placeholders(plan, reader);
 }
 
 fn sites(plan: &Overview<'_>, reader: &mut Reader<'_>) {
@@ -202,11 +203,7 @@ fn ways_in(site: &SiteView<'_>, reader: &mut Reader<'_>) {
         .filter(|host| host.raw.ssh_address.is_none());
     let names: Vec<_> = shut.map(|host| host.key.text.as_str()).collect();
     if let Some(first) = names.first() {
-        let others = match names.len() - 1 {
-            0 => String::new(),
-            1 => " and 1 other host".to_owned(),
-            n => format!(" and {n} other hosts"),
-        };
+        let others = and_others(names.len() - 1);
         let message = format!(
             "there is no way to `{first}`{others} of the site `{}`: it has no bastion",
             site.key.text
@@ -336,6 +333,32 @@ fn host_key(raw: &raw::Host, reader: &mut Reader<'_>) {
         let hint =
             "copy the line `ssh-ed25519 AAAA…` of /etc/ssh/ssh_host_ed25519_key.pub of that host";
         reader.error("invalid-value", key.at, message, hint);
+    }
+}
+
+/// `hafail init` writes keys that are to be replaced.
+fn placeholders(plan: &Overview<'_>, reader: &mut Reader<'_>) {
+    let key = |(_, host): (_, &HostView<'_>)| {
+        let key = host.raw.host_key.as_ref()?;
+        let open = key.value.contains("REPLACETHISKEY");
+        open.then(|| (host.key.text.clone(), key.at))
+    };
+    let open: Vec<_> = plan.hosts().filter_map(key).collect();
+    if let Some((name, at)) = open.first() {
+        let message = format!(
+            "the host key of `{name}`{} is still to be filled in",
+            and_others(open.len() - 1)
+        );
+        let hint = "write what ssh-keyscan -t ed25519 ADDRESS prints, without the address";
+        reader.warning("placeholder", *at, message, hint);
+    }
+}
+
+fn and_others(number: usize) -> String {
+    match number {
+        0 => String::new(),
+        1 => " and 1 other host".to_owned(),
+        n => format!(" and {n} other hosts"),
     }
 }
 
