@@ -1,5 +1,14 @@
 //! hafail: a multi-region high-availability failover orchestrator.
 
+#![warn(
+    clippy::dbg_macro,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::todo,
+    clippy::unimplemented,
+    clippy::unwrap_used
+)]
+
 #[allow(
     clippy::disallowed_methods,
     reason = "adapters are the edge to files, network, clock and environment"
