@@ -2,6 +2,7 @@
 
 #![warn(
     clippy::dbg_macro,
+    clippy::disallowed_methods,
     clippy::print_stderr,
     clippy::print_stdout,
     clippy::todo,
