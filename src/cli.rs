@@ -32,6 +32,8 @@ macro_rules! commands {
 }
 
 commands! {
+    /// Write a commented topology after a few questions, or from options.
+    Init => init,
     /// Check a topology file and say all that is wrong with it.
     Validate => validate,
     /// Print the JSON Schema of topology files, for editors.
