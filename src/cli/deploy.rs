@@ -61,7 +61,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     }
     let applied = provision_all(context, &args, &look, &changes).await?;
     let hosts = find_hosts(&topology, &look).await?;
-    let text = summary(&changes, &hosts);
+    let text = summary(&applied, &hosts);
     context.ui.data(
         &text,
         &Document {
@@ -134,8 +134,17 @@ async fn find_hosts(topology: &Topology, look: &Provisioning) -> Result<Inventor
     Err(error)
 }
 
-fn summary(changes: &Changes, hosts: &Inventory) -> String {
-    let mut text = format!("{}\n\n", render::summary(changes));
+fn summary(applied: &Applied, hosts: &Inventory) -> String {
+    let Applied {
+        created,
+        updated,
+        deleted,
+    } = applied;
+    let mut text = if created + updated + deleted == 0 {
+        "0 changes\n\n".to_owned()
+    } else {
+        format!("{created} created, {updated} changed, {deleted} removed\n\n")
+    };
     for host in hosts.hosts.values() {
         let public = host.public_address.map(|it| format!("  {it}"));
         let public = public.unwrap_or_default();
