@@ -45,6 +45,8 @@ commands! {
     Schema => schema,
     /// Print the script that makes a shell complete commands and options.
     Completions => completions,
+    /// Run PostgreSQL on this host and take orders for it (a daemon).
+    Guard => guard,
 }
 
 /// Runs a voting system in two regions and fails it over.

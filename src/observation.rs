@@ -1,6 +1,16 @@
 //! What is known, and what is not. Unknown is never evidence.
 
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
+
 use serde::{Deserialize, Serialize};
+
+use crate::{
+    ids::{HostName, SiteName},
+    order::GuardStatus,
+};
 
 /// Knowledge of something outside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,4 +44,145 @@ impl<T> Knowledge<T> {
             why: why.to_string(),
         }
     }
+}
+
+/// Everything that was seen at one moment. Hosts of the topology that have a
+/// part are always there, seen or not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Snapshot {
+    /// Wall time as text.
+    pub taken: String,
+    /// By database host.
+    pub guards: BTreeMap<HostName, Knowledge<GuardStatus>>,
+    /// By host, as far as they have machines in a cloud (static hosts: absent).
+    pub machines: BTreeMap<HostName, Knowledge<MachineState>>,
+    /// By load balancer.
+    pub proxies: BTreeMap<HostName, Knowledge<ProxyStatus>>,
+    /// By queue host.
+    pub queues: BTreeMap<HostName, Knowledge<QueueStatus>>,
+    /// By name of the record, as the control plane has it.
+    pub records: BTreeMap<String, Knowledge<AddressRecord>>,
+    /// By site: whether a write through its load balancer was acknowledged.
+    pub writes: BTreeMap<SiteName, Knowledge<WriteAnswer>>,
+}
+
+/// How a write through a load balancer went. A write that failed says nothing
+/// of where it failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum WriteAnswer {
+    Acknowledged { milliseconds: u64 },
+    NotAcknowledged { why: String },
+}
+
+/// The state of a machine in its cloud, in EC2's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MachineState {
+    Pending,
+    Running,
+    Stopping,
+    Stopped,
+    ShuttingDown,
+    Terminated,
+}
+
+impl MachineState {
+    /// Surely executes nothing.
+    #[must_use]
+    pub fn is_down(self) -> bool {
+        matches!(self, Self::Stopped | Self::Terminated)
+    }
+}
+
+/// The backends of a load balancer, by name.
+pub type ProxyStatus = BTreeMap<String, BTreeMap<String, ProxyServer>>;
+
+/// A server of a backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProxyServer {
+    pub admin: ServerAdmin,
+    /// What the checks say.
+    pub up: bool,
+    /// Open sessions.
+    pub sessions: u64,
+}
+
+/// What the load balancer was told about a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ServerAdmin {
+    /// Used as far as its checks pass.
+    Ready,
+    /// No new sessions.
+    Drain,
+    /// Out of use, checks paused.
+    Maintenance,
+}
+
+/// Something for a load balancer to do with `backend`/`server`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProxyOrder {
+    pub backend: String,
+    pub server: String,
+    pub what: ProxyVerb,
+}
+
+/// What to do with a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProxyVerb {
+    /// `set server … state drain`: open sessions go on, new ones wait.
+    Drain,
+    /// `set server … state maint`
+    Maintenance,
+    /// `set server … state ready`
+    Ready,
+    /// `set server … health up`: use it now, checks confirm later.
+    HealthUp,
+    /// `set server … health down`: do not use it before its checks pass.
+    HealthDown,
+    /// `shutdown sessions server …`
+    ShutSessions,
+}
+
+/// What a queue says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QueueStatus {
+    pub role: QueueRole,
+    /// Master: what it has written; replica: what it has received.
+    pub offset: u64,
+    /// Length of the list `votes`.
+    pub votes: u64,
+}
+
+/// The role of a queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum QueueRole {
+    Master {
+        /// Replicas that are connected.
+        replicas: u64,
+    },
+    Replica {
+        /// Host that it follows, by name where it is one of the topology.
+        of: String,
+        /// The link to it works now.
+        linked: bool,
+    },
+}
+
+/// An address record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddressRecord {
+    /// Without the final dot.
+    pub name: String,
+    /// Seconds.
+    pub ttl: u64,
+    pub addresses: BTreeSet<Ipv4Addr>,
 }

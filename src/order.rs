@@ -47,7 +47,9 @@ pub struct Postgres {
     pub received: Option<Lsn>,
     /// Standby: replayed.
     pub replayed: Option<Lsn>,
-    /// Stopped cleanly: position of the shutdown checkpoint record.
+    /// Stopped cleanly as a primary: where its log ends, just after the record
+    /// of the shutdown checkpoint. A standby that has received everything has
+    /// `received` equal to this.
     pub shutdown_checkpoint: Option<Lsn>,
     /// Standby: whether the WAL receiver streams now, and from where.
     pub streaming_from: Option<String>,

@@ -76,6 +76,13 @@ pub enum RemoteError {
     },
     #[error("{host} refused the SSH key of user {user}")]
     Refused { host: HostName, user: String },
+    /// `sudo` did not let the user become root.
+    #[error("user {user} may not become root on {host}: {why}")]
+    Root {
+        host: HostName,
+        user: String,
+        why: String,
+    },
     #[error("the connection to {host} broke: {why}")]
     Broken { host: HostName, why: String },
     #[error("{host} did not answer within {within:?} ({what})")]
@@ -84,4 +91,34 @@ pub enum RemoteError {
         within: Duration,
         what: String,
     },
+}
+
+impl RemoteError {
+    /// What the user can do about it.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::NoSuchHost { .. } => {
+                "name a host of the topology; `hafail plan` lists them".to_owned()
+            }
+            Self::Connect { host, .. } => format!(
+                "see whether {host} runs and its SSH port is open from here (`hafail plan`), then run the command again"
+            ),
+            Self::HostKey { host, .. } => format!(
+                "if {host} was rebuilt outside hafail, state its new host key; otherwise somebody may be in between: do not go on"
+            ),
+            Self::Refused { host, user } => format!(
+                "put the deployment's public key into ~{user}/.ssh/authorized_keys of {host}, or give the right key as `access.ssh_key`"
+            ),
+            Self::Root { host, user, .. } => {
+                format!("allow it in /etc/sudoers.d of {host}: `{user} ALL=(ALL) NOPASSWD:ALL`")
+            }
+            Self::Broken { host, .. } => {
+                format!("run the command again; what {host} had done is found done")
+            }
+            Self::Deadline { host, .. } => {
+                format!("see whether {host} is overloaded or cut off, then run the command again")
+            }
+        }
+    }
 }

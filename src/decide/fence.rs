@@ -1,0 +1,33 @@
+//! How the old primary can be proved not to write.
+
+use crate::{ids::HostName, observation::Knowledge, step::FenceWay};
+
+use super::{
+    Intent,
+    refusal::{self, Refusal},
+    view::View,
+};
+
+/// The ways that are open, best first.
+pub(super) fn ways(
+    view: &View<'_>,
+    intent: &Intent,
+    old: &HostName,
+) -> Result<Vec<FenceWay>, Refusal> {
+    let mut ways = Vec::new();
+    if view.guard(old).is_some() {
+        ways.push(FenceWay::Guard);
+    }
+    let machine = view.snapshot().machines.get(old);
+    match (&intent.fenced_by_operator, machine) {
+        (Some(reason), _) => ways.push(FenceWay::Operator {
+            reason: reason.clone(),
+        }),
+        (None, Some(Knowledge::Known(_))) => ways.push(FenceWay::PowerOff),
+        (None, _) => {}
+    }
+    if ways.is_empty() {
+        return Err(refusal::no_proof(view, intent, old));
+    }
+    Ok(ways)
+}

@@ -1,0 +1,113 @@
+//! What a failover would lose of what was acknowledged, as far as it can be
+//! known, and whether that is permitted.
+
+use crate::{
+    ids::{Epoch, HostName},
+    plan::Loss,
+};
+
+use super::{
+    Allowance, Intent, is_synchronous,
+    refusal::{self, Refusal},
+    view::View,
+};
+
+/// Deploying uses the first epoch; every later one belongs to a run.
+const DEPLOYED: Epoch = Epoch(1);
+
+/// What the candidate may lack of what `last`, the last primary, acknowledged.
+pub(super) fn expected(view: &View<'_>, last: &HostName, new: &HostName) -> Loss {
+    if last == new {
+        return nothing(format!("{new} was the last primary itself"));
+    }
+    if let Some(loss) = by_position(view, last, new) {
+        return loss;
+    }
+    if !is_synchronous(view.topology()) {
+        return Loss::Unknown {
+            because: format!(
+                "replication is asynchronous and {last} cannot be asked how far it was"
+            ),
+        };
+    }
+    by_membership(view, last, new)
+}
+
+/// Where the last primary can still say how far it was.
+fn by_position(view: &View<'_>, last: &HostName, new: &HostName) -> Option<Loss> {
+    let postgres = &view.guard(last)?.postgres;
+    let end = postgres.shutdown_checkpoint.or(postgres.written)?;
+    let received = view.received(new)?;
+    let bytes = end.bytes_since(received);
+    let because = format!("{last} ended at {end}, {new} has up to {received}");
+    Some(match bytes {
+        // A primary that still runs may go on acknowledging until it is
+        // fenced; only a clean stop makes the position final.
+        0 if postgres.shutdown_checkpoint.is_some() => nothing(because),
+        0 if is_synchronous(view.topology()) => return None,
+        bytes => Loss::Bytes { bytes, because },
+    })
+}
+
+/// In synchronous mode whoever had to confirm has every acknowledged commit.
+/// Manual mode never takes a lost standby out of the set, so the set is what
+/// the last run, or the deploy, left.
+fn by_membership(view: &View<'_>, last: &HostName, new: &HostName) -> Loss {
+    let past = view.past();
+    let seen = view
+        .databases()
+        .filter_map(|host| view.guard(host))
+        .map(|guard| guard.epoch)
+        .max();
+    let seen = seen.unwrap_or_default();
+    if seen > past.epoch.max(DEPLOYED) {
+        return Loss::Unknown {
+            because: format!(
+                "the guards have seen epoch {seen}, the journal here ends at {}: other runs may have changed who confirms commits",
+                past.epoch
+            ),
+        };
+    }
+    match past.synchronous.get(last) {
+        Some(standbys) if standbys.contains(new) => nothing(format!(
+            "commits on {last} had to wait for {new} since the last run"
+        )),
+        Some(_) => Loss::Unknown {
+            because: format!(
+                "the last run left commits on {last} waiting for nobody, and no rejoin followed"
+            ),
+        },
+        None if past.synchronous.is_empty()
+            && view.site_of(last) == view.topology().initial_primary =>
+        {
+            nothing(format!(
+                "replication is synchronous since the deploy: commits on {last} had to wait for {new}"
+            ))
+        }
+        None => Loss::Unknown {
+            because: format!("the journal does not say who had to confirm commits on {last}"),
+        },
+    }
+}
+
+fn nothing(because: String) -> Loss {
+    Loss::Nothing { because }
+}
+
+/// Refuses a loss that neither the topology nor the operator permits.
+pub(super) fn permitted(view: &View<'_>, intent: &Intent, loss: &Loss) -> Result<(), Refusal> {
+    let limit = if is_synchronous(view.topology()) {
+        0
+    } else {
+        view.topology().database.maximum_lag_on_failover
+    };
+    match (loss, intent.allow_data_loss) {
+        (Loss::Nothing { .. }, _) | (_, Some(Allowance::Any)) => Ok(()),
+        (Loss::Bytes { bytes, .. }, _) if *bytes <= limit => Ok(()),
+        (Loss::Bytes { bytes, .. }, Some(Allowance::Bytes(allowed))) if *bytes <= allowed => Ok(()),
+        (Loss::Bytes { bytes, because }, _) => {
+            Err(refusal::behind(view, intent, *bytes, limit, because))
+        }
+        (Loss::Unknown { because }, _) => Err(refusal::loss_unknown(view, intent, because)),
+    }
+}

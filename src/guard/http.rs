@@ -1,0 +1,123 @@
+//! Role questions over plain HTTP, read-only, as Patroni answers them, so
+//! that load balancers need to know nothing else. All answers come from
+//! memory.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    Json, Router,
+    extract::{Query, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{MethodRouter, get},
+};
+use tokio::net::TcpListener;
+
+use super::{Guard, lag};
+
+type Parameters = Query<BTreeMap<String, String>>;
+
+/// Serves for ever.
+pub async fn serve(guard: Arc<Guard>, listener: TcpListener) {
+    let serving = axum::serve(listener, router(guard));
+    if let Err(error) = serving.await {
+        tracing::error!(%error, "the role port failed");
+    }
+}
+
+/// All questions. HEAD and OPTIONS are answered as GET is, as load balancers
+/// ask with any of them.
+pub fn router(guard: Arc<Guard>) -> Router {
+    let mut router = Router::new();
+    for path in ["/", "/primary", "/master", "/leader", "/read-write"] {
+        router = router.route(path, both(get(primary), primary));
+    }
+    for path in ["/status", "/patroni"] {
+        router = router.route(path, get(status));
+    }
+    router
+        .route("/replica", both(get(replica), replica))
+        .route("/read-only", both(get(read_only), read_only))
+        .route("/health", both(get(health), health))
+        .route("/liveness", both(get(liveness), liveness))
+        .route("/readiness", both(get(readiness), readiness))
+        .route("/metrics", get(metrics))
+        .with_state(guard)
+}
+
+fn both<H, T>(method: MethodRouter<Arc<Guard>>, handler: H) -> MethodRouter<Arc<Guard>>
+where
+    H: axum::handler::Handler<T, Arc<Guard>>,
+    T: 'static,
+{
+    method.options(handler)
+}
+
+type Shared = State<Arc<Guard>>;
+
+fn answer(guard: &Guard, yes: bool) -> Response {
+    let code = if yes {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (code, Json(guard.status())).into_response()
+}
+
+async fn primary(State(guard): Shared) -> Response {
+    answer(&guard, guard.is_primary())
+}
+
+async fn replica(State(guard): Shared, Query(parameters): Parameters) -> Response {
+    match maximum_lag(&parameters) {
+        Ok(maximum) => answer(&guard, guard.is_replica(maximum)),
+        Err(problem) => problem,
+    }
+}
+
+async fn read_only(State(guard): Shared, Query(parameters): Parameters) -> Response {
+    match maximum_lag(&parameters) {
+        Ok(maximum) => answer(&guard, guard.is_primary() || guard.is_replica(maximum)),
+        Err(problem) => problem,
+    }
+}
+
+async fn health(State(guard): Shared) -> Response {
+    let runs = guard.view.borrow().runs();
+    answer(&guard, runs)
+}
+
+async fn liveness(State(guard): Shared) -> Response {
+    answer(&guard, guard.counters.is_alive())
+}
+
+async fn readiness(State(guard): Shared) -> Response {
+    answer(&guard, guard.is_primary() || guard.is_replica(None))
+}
+
+async fn status(State(guard): Shared) -> Response {
+    Json(guard.status()).into_response()
+}
+
+async fn metrics(State(guard): Shared) -> Response {
+    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
+    (kind, guard.metrics()).into_response()
+}
+
+impl Guard {
+    fn is_replica(&self, maximum_lag: Option<u64>) -> bool {
+        self.view.borrow().is_replica(maximum_lag)
+    }
+}
+
+/// The `lag` that a question allows. One that can't be read is an error, for
+/// no limit at all would be the wrong guess.
+fn maximum_lag(parameters: &BTreeMap<String, String>) -> Result<Option<u64>, Response> {
+    let Some(text) = parameters.get("lag") else {
+        return Ok(None);
+    };
+    lag::parse(text).map(Some).ok_or_else(|| {
+        let why = format!("lag: `{text}` is not an amount such as 10MB\n");
+        (StatusCode::BAD_REQUEST, why).into_response()
+    })
+}

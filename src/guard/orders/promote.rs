@@ -1,0 +1,153 @@
+//! `Promote`.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{Done, NotDone, Result, refused};
+use crate::{
+    guard::{
+        Guard, failpoint, server, settings,
+        sql::{Observed, Session},
+    },
+    ids::{Epoch, Lsn},
+    order::WantedRole,
+};
+
+/// Between two questions whether the promotion is done.
+const POLL: Duration = Duration::from_millis(2);
+
+impl Guard {
+    pub(super) async fn promote(
+        self: &Arc<Self>,
+        epoch: Epoch,
+        at_least: Option<Lsn>,
+    ) -> Result<Done> {
+        let (data, process) = self.require_running()?;
+        let session = match self.session(Duration::from_secs(2)).await {
+            Ok(session) => session,
+            Err(error) => return refused("not-ready", error.to_string()),
+        };
+        let observed = session.observe().await?;
+        if !observed.in_recovery {
+            return self.already_primary(epoch, &observed).await;
+        }
+        require_received(&observed, at_least)?;
+        let grant = self.grant(epoch);
+        let confirmed = self.store.with(|state| !state.synchronous.is_empty());
+        self.accept(epoch, |state| {
+            state.wanted = WantedRole::Primary;
+            state.grant = Some(grant);
+            // Those who confirmed before may be gone; who must do so from now
+            // on is for the next order to say.
+            state.synchronous.clear();
+        })
+        .await?;
+        if confirmed {
+            settings::install(&self.config, &data, &self.settings(), &self.os_user)?;
+            server::reload(&process)?;
+            self.wait_setting(&session, "synchronous_standby_names", "")
+                .await?;
+        }
+        let begin = Instant::now();
+        server::trigger_promotion(&data, &process)?;
+        failpoint::pass("promotion triggered");
+        self.wait_promoted(&session).await?;
+        let took = begin.elapsed().as_millis();
+        let observed = session.observe().await?;
+        let timeline = observed.timeline;
+        self.publish(|view| view.seen(observed, Instant::now()));
+        self.tidy_up_after_promotion();
+        let timeline = timeline.map_or_else(|| "?".to_owned(), |timeline| timeline.to_string());
+        Ok(Done::Changed(format!(
+            "is primary on timeline {timeline} after {took} ms"
+        )))
+    }
+
+    async fn already_primary(self: &Arc<Self>, epoch: Epoch, observed: &Observed) -> Result<Done> {
+        if self.may_write().is_err() {
+            return refused(
+                "not-a-standby",
+                "PostgreSQL accepts writes without the right to",
+            );
+        }
+        let grant = self.grant(epoch);
+        self.accept(epoch, |state| state.grant = Some(grant))
+            .await?;
+        let timeline = observed.timeline.map_or(0, |timeline| timeline.0);
+        Ok(Done::Unchanged(format!(
+            "is primary on timeline {timeline}"
+        )))
+    }
+
+    async fn wait_promoted(&self, session: &Session) -> Result<()> {
+        let limit = self.config.timing.start();
+        let promoted = async {
+            while session.in_recovery().await? {
+                tokio::time::sleep(POLL).await;
+            }
+            Ok(())
+        };
+        match tokio::time::timeout(limit, promoted).await {
+            Ok(result) => result,
+            Err(_) => Err(NotDone::Failed(format!(
+                "PostgreSQL has not left recovery within {limit:?}; it goes on"
+            ))),
+        }
+    }
+
+    /// What need not delay the first write: slots, and the checkpoint that
+    /// tells pg_rewind of the new timeline.
+    fn tidy_up_after_promotion(self: &Arc<Self>) {
+        let guard = Arc::clone(self);
+        tokio::spawn(async move {
+            if let Err(error) = guard.keep_slots().await {
+                tracing::warn!(%error, "cannot make the replication slots yet");
+            }
+            let session = match Session::open(&guard.config, "postgres", POLL * 1000).await {
+                Ok(session) => session,
+                Err(error) => return tracing::warn!(%error, "no checkpoint after promotion"),
+            };
+            if let Err(error) = session.run("CHECKPOINT").await {
+                tracing::warn!(%error, "no checkpoint after promotion");
+            }
+        });
+    }
+
+    /// Waits until a reloaded setting is in force.
+    pub(super) async fn wait_setting(
+        &self,
+        session: &Session,
+        name: &str,
+        value: &str,
+    ) -> Result<()> {
+        let limit = Duration::from_secs(5);
+        let begin = Instant::now();
+        let query = format!("SELECT current_setting('{name}')");
+        loop {
+            let found = session.text(&query).await?;
+            if found == value {
+                return Ok(());
+            }
+            if begin.elapsed() > limit {
+                return Err(NotDone::Failed(format!(
+                    "{name} is `{found}` after a reload, not `{value}`"
+                )));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+}
+
+fn require_received(observed: &Observed, at_least: Option<Lsn>) -> Result<()> {
+    let has = observed.received.max(observed.replayed).unwrap_or(Lsn(0));
+    match at_least {
+        Some(at_least) if has < at_least => {
+            let missing = at_least.bytes_since(has);
+            let why = format!("received up to {has}, {missing} bytes before {at_least}");
+            refused("behind", why)
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,105 @@
+//! `Checkpoint`, `Synchronous`, `DropKept`.
+
+use std::{fs, sync::Arc, time::Duration};
+
+use super::{Done, Result, copy::data_names, refused};
+use crate::{
+    guard::{
+        Guard, failpoint, server,
+        settings::{self, synchronous_standby_names},
+        sql::Session,
+    },
+    ids::{Epoch, HostName},
+    order::WantedRole,
+};
+
+const CONNECT: Duration = Duration::from_secs(2);
+
+impl Guard {
+    pub(super) async fn checkpoint(&self) -> Result<Done> {
+        self.require_running()?;
+        // On a connection of its own: it takes long, and the kept one must
+        // stay free for looking.
+        let session = Session::open(&self.config, "postgres", CONNECT).await?;
+        session.run("CHECKPOINT").await?;
+        Ok(Done::Changed("checkpoint done".to_owned()))
+    }
+
+    pub(super) async fn synchronous(
+        self: &Arc<Self>,
+        epoch: Epoch,
+        standbys: Vec<HostName>,
+    ) -> Result<Done> {
+        if !self.config.synchronous && !standbys.is_empty() {
+            return refused(
+                "asynchronous",
+                "the topology asks for asynchronous replication",
+            );
+        }
+        for standby in &standbys {
+            self.require_peer(standby)?;
+        }
+        let (data, process) = self.require_running()?;
+        if self.may_write().is_err() {
+            return refused("not-primary", "only a primary waits for standbys");
+        }
+        let names = synchronous_standby_names(&standbys);
+        let session = self.session(CONNECT).await?;
+        let before = session.text("SHOW synchronous_standby_names").await?;
+        self.accept(epoch, |state| state.synchronous = standbys)
+            .await?;
+        settings::install(&self.config, &data, &self.settings(), &self.os_user)?;
+        server::reload(&process)?;
+        failpoint::pass("synchronous reloaded");
+        self.wait_setting(&session, "synchronous_standby_names", &names)
+            .await?;
+        let what = match names.as_str() {
+            "" => "commits wait for nobody".to_owned(),
+            names => format!("commits wait for {names}"),
+        };
+        Ok(if before == names {
+            Done::Unchanged(what)
+        } else {
+            Done::Changed(what)
+        })
+    }
+
+    /// Removes kept directories, on a standby that streams only: until then
+    /// they may hold the last copy of something.
+    pub(super) async fn drop_kept(&self) -> Result<Done> {
+        let wanted = self.store.with(|state| state.wanted.clone());
+        let WantedRole::Standby {
+            upstream: Some(upstream),
+        } = wanted
+        else {
+            return refused(
+                "not-a-standby",
+                "kept directories are removed on a standby only",
+            );
+        };
+        if let Err(why) = self.wait_streaming(&upstream, Duration::ZERO).await {
+            return refused(
+                "not-streaming",
+                format!("does not stream from {upstream}: {why}"),
+            );
+        }
+        let root = self.config.version_dir();
+        let current = self.store.with(|state| state.data.clone());
+        let mut old = data_names(&root)?;
+        old.retain(|name| Some(name) != current.as_ref());
+        for entry in fs::read_dir(&root)? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if name.starts_with("diverged-") {
+                old.push(name);
+            }
+        }
+        if old.is_empty() {
+            return Ok(Done::Unchanged("nothing is kept".to_owned()));
+        }
+        for name in &old {
+            fs::remove_dir_all(root.join(name))?;
+            failpoint::pass("kept directory removed");
+        }
+        Ok(Done::Changed(format!("removed {}", old.join(", "))))
+    }
+}

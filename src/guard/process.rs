@@ -1,0 +1,206 @@
+//! Processes of PostgreSQL: found by what they are, held by descriptors that
+//! can't come to mean another process.
+
+use std::{
+    fs, io,
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tokio::io::{Interest, unix::AsyncFd};
+
+/// A process, by a descriptor of it.
+#[derive(Clone, Debug)]
+pub struct Process {
+    pub pid: i32,
+    descriptor: Arc<AsyncFd<OwnedFd>>,
+}
+
+impl Process {
+    /// Takes hold of a process; none when there is no such one.
+    pub fn open(pid: i32) -> io::Result<Option<Self>> {
+        let Some(raw) = Pid::from_raw(pid) else {
+            return Ok(None);
+        };
+        match pidfd_open(raw, PidfdFlags::NONBLOCK) {
+            Ok(descriptor) => Ok(Some(Self {
+                pid,
+                descriptor: Arc::new(watched(descriptor)?),
+            })),
+            Err(rustix::io::Errno::SRCH) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Sends a signal; to a process that has ended it is no error.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        match pidfd_send_signal(self.descriptor.get_ref().as_fd(), signal) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&self) {
+        // The descriptor becomes readable at the end and stays so. An error
+        // here would mean that the descriptor is broken, which it can't be.
+        let _ = self.descriptor.readable().await;
+    }
+
+    /// Waits for its end, at most so long; says whether it ended.
+    pub async fn ended_within(&self, limit: Duration) -> bool {
+        tokio::time::timeout(limit, self.ended()).await.is_ok()
+    }
+}
+
+#[expect(
+    deprecated,
+    reason = "its replacement is unsafe; the warning is about types that may change their \
+              descriptor, which an OwnedFd never does"
+)]
+fn watched(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(descriptor, Interest::READABLE)
+}
+
+/// `postmaster.pid` of a data directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PidFile {
+    pub pid: i32,
+    /// `starting`, `ready`, `standby` or `stopping`; empty early on.
+    pub status: String,
+}
+
+impl PidFile {
+    /// Reads it, where there is one.
+    #[must_use]
+    pub fn read(data: &Path) -> Option<Self> {
+        Self::parse(&fs::read_to_string(data.join("postmaster.pid")).ok()?)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut lines = text.lines();
+        let pid = lines.next()?.trim().parse().ok()?;
+        let status = lines.nth(6).unwrap_or_default().trim().to_owned();
+        Some(Self { pid, status })
+    }
+}
+
+/// The running postmaster of a data directory. A process counts only when it
+/// is this PostgreSQL's program and works in this directory, so a stale file
+/// never names a stranger; the start time in the file is wall time and proves
+/// nothing.
+pub fn postmaster(data: &Path, postgres: &Path) -> io::Result<Option<Process>> {
+    let Some(file) = PidFile::read(data) else {
+        return Ok(None);
+    };
+    let process = Process::open(file.pid)?;
+    // Looked at after the descriptor was taken, so both mean the same process.
+    Ok(process.filter(|_| is_postgres_of(file.pid, data, postgres)))
+}
+
+fn is_postgres_of(pid: i32, data: &Path, postgres: &Path) -> bool {
+    let same = |link: Option<PathBuf>, path: &Path| {
+        link.is_some_and(|link| fs::canonicalize(path).is_ok_and(|real| real == link))
+    };
+    same(program(pid), postgres) && same(fs::read_link(format!("/proc/{pid}/cwd")).ok(), data)
+}
+
+/// The program of a process, also where an upgrade has replaced the file.
+fn program(pid: i32) -> Option<PathBuf> {
+    let link = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    let text = link.to_string_lossy();
+    Some(text.strip_suffix(" (deleted)").unwrap_or(&text).into())
+}
+
+/// Kills what is left of a server whose postmaster is gone, and waits until
+/// all of it is: a backend that lives on holds the shared memory, and could
+/// still write.
+pub async fn kill_leftovers(data: &Path, postgres: &Path) -> io::Result<usize> {
+    kill_all(|pid| is_postgres_of(pid, data, postgres)).await
+}
+
+/// Kills the tools of an earlier guard that still work below `root`.
+pub async fn kill_tools(bin_dir: &Path, root: &Path) -> io::Result<usize> {
+    const TOOLS: &[&str] = &["initdb", "pg_basebackup", "pg_rewind", "postgres"];
+    let bin_dir = fs::canonicalize(bin_dir)?;
+    let root = root.to_string_lossy().into_owned();
+    kill_all(|pid| {
+        let Some(program) = program(pid) else {
+            return false;
+        };
+        let is_tool =
+            program.parent() == Some(&bin_dir) && TOOLS.iter().any(|tool| program.ends_with(tool));
+        // A single-user server counts, a postmaster or its children do not.
+        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let command = String::from_utf8_lossy(&command);
+        let single = !program.ends_with("postgres")
+            || command.contains("--single")
+            || command.contains("--boot");
+        is_tool && single && command.contains(&root)
+    })
+    .await
+}
+
+async fn kill_all(wanted: impl Fn(i32) -> bool) -> io::Result<usize> {
+    let mut killed = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
+        if !wanted(pid) {
+            continue;
+        }
+        if let Some(process) = Process::open(pid)?
+            && wanted(pid)
+        {
+            process.signal(Signal::KILL)?;
+            killed.push(process);
+        }
+    }
+    for process in &killed {
+        process.ended().await;
+    }
+    Ok(killed.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pid_file_names_process_and_status() {
+        let text = "42\n/data\n1763640000\n5432\n/run\n*\n  5433\nready   \n";
+        let file = PidFile::parse(text).unwrap();
+        assert_eq!((file.pid, file.status.as_str()), (42, "ready"));
+        assert_eq!(PidFile::parse("42\n/data\n").unwrap().status, "");
+        assert_eq!(PidFile::parse(""), None);
+    }
+
+    #[tokio::test]
+    async fn a_stale_pid_file_names_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = std::process::id();
+        fs::write(dir.path().join("postmaster.pid"), format!("{own}\n")).unwrap();
+        let found = postmaster(dir.path(), Path::new("/usr/lib/postgresql/15/bin/postgres"));
+        assert!(found.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_process_is_seen() {
+        let mut child = tokio::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let pid = i32::try_from(child.id().unwrap()).unwrap();
+        let process = Process::open(pid).unwrap().unwrap();
+        assert!(!process.ended_within(Duration::from_millis(1)).await);
+        process.signal(Signal::KILL).unwrap();
+        assert!(process.ended_within(Duration::from_secs(10)).await);
+        child.wait().await.unwrap();
+        assert!(Process::open(pid).unwrap().is_none());
+    }
+}

@@ -1,0 +1,137 @@
+//! The order port: only who holds a certificate of the deployment's CA, made
+//! out to `operator` or to a peer, may ask or order.
+
+use std::{io, sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    extract::State,
+    routing::{get, post},
+};
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use rustls::{
+    RootCertStore, ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+    server::{ParsedCertificate, WebPkiClientVerifier},
+};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+use super::{Guard, config::GuardConfig};
+use crate::order::{GuardStatus, OrderAnswer, OrderRequest};
+
+/// The name in an operator's certificate.
+pub const OPERATOR: &str = "operator";
+
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Why certificates can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    #[error("{path}: {why}")]
+    File {
+        path: std::path::PathBuf,
+        why: String,
+    },
+    #[error("client certificates cannot be checked: {0}")]
+    Verifier(#[from] rustls::server::VerifierBuilderError),
+    #[error(transparent)]
+    Rustls(#[from] rustls::Error),
+}
+
+/// Builds the TLS side of the order port.
+pub fn acceptor(config: &GuardConfig) -> Result<TlsAcceptor, TlsError> {
+    let wrong = |path: &std::path::Path, why: &dyn std::fmt::Display| TlsError::File {
+        path: path.to_owned(),
+        why: why.to_string(),
+    };
+    let files = &config.tls;
+    let certificates = |path: &std::path::Path| {
+        let certificates = CertificateDer::pem_file_iter(path).map_err(|e| wrong(path, &e))?;
+        let certificates: Result<Vec<_>, _> = certificates.collect();
+        certificates.map_err(|e| wrong(path, &e))
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(&files.ca)? {
+        roots.add(certificate)?;
+    }
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|e| wrong(&files.key, &e))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+    let server = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_client_cert_verifier(verifier.build()?)
+        .with_single_cert(certificates(&files.cert)?, key)?;
+    Ok(TlsAcceptor::from(Arc::new(server)))
+}
+
+/// Serves for ever, each connection in a task of its own.
+pub async fn serve(guard: Arc<Guard>, listener: TcpListener, acceptor: TlsAcceptor) {
+    let router = Router::new()
+        .route("/orders", post(take_order))
+        .route("/status", get(status))
+        .with_state(Arc::clone(&guard));
+    loop {
+        let (stream, address) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, most likely: those in use must end first.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let (guard, router, acceptor) = (Arc::clone(&guard), router.clone(), acceptor.clone());
+        tokio::spawn(async move {
+            if let Err(error) = serve_one(&guard, stream, acceptor, router).await {
+                tracing::warn!(%address, %error, "connection to the order port ended");
+            }
+        });
+    }
+}
+
+async fn serve_one(
+    guard: &Guard,
+    stream: TcpStream,
+    acceptor: TlsAcceptor,
+    router: Router,
+) -> io::Result<()> {
+    let stream = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream))
+        .await
+        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no TLS handshake in time"))??;
+    let (_, connection) = stream.get_ref();
+    let certificate = connection.peer_certificates().and_then(<[_]>::first);
+    if !certificate.is_some_and(|certificate| may_order(&guard.config, certificate)) {
+        let why = "the client's certificate is made out to neither the operator nor a peer";
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    }
+    hyper::server::conn::http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .await
+        .map_err(io::Error::other)
+}
+
+/// Whether a certificate, already verified, is made out to somebody who may
+/// give orders.
+fn may_order(config: &GuardConfig, certificate: &CertificateDer<'_>) -> bool {
+    let Ok(certificate) = ParsedCertificate::try_from(certificate) else {
+        return false;
+    };
+    let peers = config.peers.keys().map(crate::ids::HostName::as_str);
+    std::iter::once(OPERATOR).chain(peers).any(|name| {
+        ServerName::try_from(name)
+            .is_ok_and(|name| rustls::client::verify_server_name(&certificate, &name).is_ok())
+    })
+}
+
+async fn take_order(
+    State(guard): State<Arc<Guard>>,
+    Json(request): Json<OrderRequest>,
+) -> Json<OrderAnswer> {
+    Json(guard.take(request).await)
+}
+
+async fn status(State(guard): State<Arc<Guard>>) -> Json<GuardStatus> {
+    Json(guard.status())
+}

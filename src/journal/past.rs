@@ -1,0 +1,46 @@
+//! What all journals together tell to a decision.
+
+use crate::{decide::Past, step::Step};
+
+use super::{Entry, Event, IllegalEvent, Progress};
+
+/// Folds the journals of all runs, oldest first.
+///
+/// # Errors
+/// A journal that no run can have written.
+pub fn past(journals: &[Vec<Entry>]) -> Result<Past, IllegalEvent> {
+    let mut past = Past::default();
+    for entries in journals {
+        let Some((first, rest)) = entries.split_first() else {
+            continue;
+        };
+        let mut progress = Progress::begin(first)?;
+        for entry in rest {
+            progress.apply(entry)?;
+            learn(&mut past, &progress, &entry.event);
+        }
+        past.epoch = past.epoch.max(progress.undo_epoch());
+        past.unfinished = (!progress.is_final()).then(|| progress.run.clone());
+    }
+    Ok(past)
+}
+
+fn learn(past: &mut Past, progress: &Progress, event: &Event) {
+    let step = |number: &usize| progress.plan.step(*number).map(|planned| &planned.step);
+    match event {
+        // Leaving the set counts from its beginning, joining from its end.
+        Event::StepStarted { step: number } => {
+            if let Some(Step::SetSynchronous { host, .. }) = step(number) {
+                past.synchronous.insert(host.clone(), Vec::new());
+            }
+        }
+        Event::StepDone { step: number, .. } => match step(number) {
+            Some(Step::SetSynchronous { host, standbys }) => {
+                past.synchronous.insert(host.clone(), standbys.clone());
+            }
+            Some(Step::Promote { host, .. }) => past.primary = Some(host.clone()),
+            _ => {}
+        },
+        _ => {}
+    }
+}

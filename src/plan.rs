@@ -1,0 +1,144 @@
+//! A plan: what will be done, in which order, shown before it runs. What runs
+//! is what was shown.
+
+mod build;
+mod failover;
+mod forward;
+mod rejoin;
+mod switchover;
+mod text;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+pub use failover::failover;
+pub use rejoin::{RejoinFacts, rejoin};
+pub use switchover::switchover;
+
+use crate::{
+    ids::{HostName, SiteName},
+    inventory::Inventory,
+    step::{FenceWay, Part, Step},
+    topology::Topology,
+};
+
+/// What a plan is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Planned: the primary is healthy and hands over.
+    Switchover,
+    /// Unplanned: the primary is lost.
+    Failover,
+    /// A database comes back as a standby.
+    Rejoin,
+}
+
+/// What the new primary may lack of what was acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Loss {
+    Nothing { because: String },
+    Bytes { bytes: u64, because: String },
+    Unknown { because: String },
+}
+
+/// A step in its place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Planned {
+    /// From 1, in order of the plan.
+    pub number: usize,
+    pub part: Part,
+    /// Numbers of the steps that must be done before; those without a path
+    /// between them run at the same time.
+    pub after: Vec<usize>,
+    pub step: Step,
+}
+
+/// Something that a plan leaves out, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeftOut {
+    pub what: String,
+    pub why: String,
+}
+
+/// A complete plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    pub kind: Kind,
+    pub topology: String,
+    /// The site that was active.
+    pub from: SiteName,
+    /// The site that will be active.
+    pub to: SiteName,
+    /// Primary before.
+    pub old: HostName,
+    /// Primary afterwards; for a rejoin the same.
+    pub new: HostName,
+    /// What was seen that led to this plan, one sentence each.
+    pub because: Vec<String>,
+    pub loss: Loss,
+    pub steps: Vec<Planned>,
+    pub left_out: Vec<LeftOut>,
+}
+
+impl Plan {
+    /// Names exactly this plan: 12 hexadecimal digits.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let text = serde_json::to_vec(self).expect("a plan is plain data with string keys");
+        let sum = Sha256::digest(&text);
+        sum.iter()
+            .take(6)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+
+    /// The steps of a part.
+    pub fn part(&self, part: Part) -> impl DoubleEndedIterator<Item = &Planned> {
+        self.steps
+            .iter()
+            .filter(move |planned| planned.part == part)
+    }
+
+    /// The point of no return, if the plan has one.
+    #[must_use]
+    pub fn commit(&self) -> Option<&Planned> {
+        self.part(Part::Commit).next()
+    }
+
+    /// The step of that number.
+    #[must_use]
+    pub fn step(&self, number: usize) -> Option<&Planned> {
+        self.steps.get(number.checked_sub(1)?)
+    }
+
+    /// Whether the plan moves DNS records.
+    #[must_use]
+    pub fn moves_records(&self) -> bool {
+        let moves = |planned: &Planned| matches!(planned.step, Step::MoveRecords { .. });
+        self.steps.iter().any(moves)
+    }
+}
+
+/// What builders of plans are told besides the topology.
+#[derive(Clone, Debug)]
+pub struct Move<'a> {
+    pub topology: &'a Topology,
+    pub inventory: &'a Inventory,
+    /// Primary before.
+    pub old: HostName,
+    /// Primary afterwards.
+    pub new: HostName,
+    pub because: Vec<String>,
+    pub loss: Loss,
+    pub database_only: bool,
+    /// Hosts that cannot be used now, with the reason: steps on them are
+    /// left out.
+    pub unusable: std::collections::BTreeMap<HostName, String>,
+    /// How the old primary can be fenced, best first; only for failovers.
+    pub ways: Vec<FenceWay>,
+}

@@ -1,0 +1,65 @@
+//! Where runs are registered and journalled. A local directory in manual
+//! mode; the shared store when coordination is automatic.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+/// Names a run: sortable by time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunId(pub String);
+
+impl std::fmt::Display for RunId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// Who holds the lock, for the message to whom it is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Holder {
+    pub run: RunId,
+    pub operator: String,
+    pub machine: String,
+    pub process: u32,
+    /// Wall time as text.
+    pub since: String,
+}
+
+/// Runs and their journals. The lines are JSON, written and read by
+/// [`crate::journal`] alone.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Takes the lock for this run. It ends with [`Store::release`] or with
+    /// the process.
+    async fn register(&self, holder: &Holder) -> Result<(), StoreError>;
+
+    /// Appends lines to the run's journal; durable when this returns.
+    async fn append(&self, run: &RunId, lines: &[String]) -> Result<(), StoreError>;
+
+    /// The lines of the run's journal, oldest first. A last line that was cut
+    /// by a crash is left out.
+    async fn read(&self, run: &RunId) -> Result<Vec<String>, StoreError>;
+
+    /// All runs, oldest first.
+    async fn list(&self) -> Result<Vec<RunId>, StoreError>;
+
+    /// Gives the lock back.
+    async fn release(&self, run: &RunId) -> Result<(), StoreError>;
+}
+
+/// Why the journal could not be used.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another run has the lock.
+    #[error("run {} of {}@{} (process {}) holds the lock since {}",
+        .0.run, .0.operator, .0.machine, .0.process, .0.since)]
+    Held(Box<Holder>),
+    /// No run of that name.
+    #[error("there is no run {0}")]
+    NoSuchRun(RunId),
+    /// The journal cannot be read or written.
+    #[error("cannot {what}: {why}")]
+    Failed { what: String, why: String },
+}

@@ -1,0 +1,196 @@
+//! Looks at everything at once and says what was seen.
+
+use std::{collections::BTreeMap, future::Future, time::Duration};
+
+use futures::{
+    FutureExt,
+    future::{BoxFuture, Either, Shared, join_all, select},
+};
+
+use crate::{
+    ids::{HostName, SiteName},
+    observation::{AddressRecord, Knowledge, MachineState, Snapshot, WriteAnswer},
+    order::{GuardStatus, PostgresState},
+    ports::{PortError, World},
+    topology::{Host, Role, Topology},
+};
+
+/// How long one answer may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a write may take to be called answered.
+const WRITE_PATIENCE: Duration = Duration::from_millis(1500);
+
+/// Asks every guard, machine, load balancer, queue and record at once, then
+/// tries a write through the load balancer of every site. What does not answer
+/// in time is unknown. A host whose machine is down is not waited for: with a
+/// region dark, every second counts.
+pub async fn snapshot(topology: &Topology, world: &World) -> Snapshot {
+    let eyes = Eyes::new(topology, world);
+    let (guards, machines, proxies, queues, records) = futures::join!(
+        eyes.each(Role::Db, |host| async move {
+            world.guards.status(&host.name).await
+        }),
+        eyes.machines(),
+        eyes.each(Role::Lb, |host| async move {
+            world.proxies.status(&host.name).await
+        }),
+        eyes.each(Role::Queue, |host| async move {
+            world.queues.status(&host.name).await
+        }),
+        eyes.records(),
+    );
+    let writes = eyes.writes(&guards).await;
+    Snapshot {
+        taken: world.clock.wall(),
+        guards,
+        machines,
+        proxies,
+        queues,
+        records,
+        writes,
+    }
+}
+
+type MachineAnswer<'a> = Shared<BoxFuture<'a, Knowledge<MachineState>>>;
+
+struct Eyes<'a> {
+    topology: &'a Topology,
+    world: &'a World,
+    /// Each asked once, awaited by whoever needs it.
+    machines: BTreeMap<HostName, MachineAnswer<'a>>,
+}
+
+impl<'a> Eyes<'a> {
+    fn new(topology: &'a Topology, world: &'a World) -> Self {
+        let machines = topology.hosts().map(|host| {
+            let answer = async move { know(world, world.machines.state(&host.name)).await };
+            (host.name.clone(), answer.boxed().shared())
+        });
+        Self {
+            topology,
+            world,
+            machines: machines.collect(),
+        }
+    }
+
+    async fn machines(&self) -> BTreeMap<HostName, Knowledge<MachineState>> {
+        let asked = self.machines.iter().map(|(host, answer)| {
+            let (host, answer) = (host.clone(), answer.clone());
+            async move { (host, answer.await) }
+        });
+        join_all(asked).await.into_iter().collect()
+    }
+
+    /// Asks each host of a role, but no longer than its machine is up.
+    async fn each<T, F>(
+        &self,
+        role: Role,
+        ask: impl Fn(&'a Host) -> F,
+    ) -> BTreeMap<HostName, Knowledge<T>>
+    where
+        F: Future<Output = Result<T, PortError>>,
+    {
+        let asked = self.topology.hosts_with(role).map(|host| {
+            let answer = know(self.world, ask(host));
+            async move { (host.name.clone(), self.while_up(host, answer).await) }
+        });
+        join_all(asked).await.into_iter().collect()
+    }
+
+    async fn while_up<T>(
+        &self,
+        host: &Host,
+        answer: impl Future<Output = Knowledge<T>>,
+    ) -> Knowledge<T> {
+        match select(std::pin::pin!(answer), self.down(&host.name).boxed()).await {
+            Either::Left((answer, _)) => answer,
+            Either::Right((why, _)) => Knowledge::unknown(why),
+        }
+    }
+
+    /// Comes when the machine is known to be down, else never.
+    async fn down(&self, host: &HostName) -> String {
+        if let Some(machine) = self.machines.get(host)
+            && let Knowledge::Known(state) = machine.clone().await
+            && state.is_down()
+        {
+            return format!("the cloud says that {host} is down");
+        }
+        std::future::pending().await
+    }
+
+    async fn records(&self) -> BTreeMap<String, Knowledge<AddressRecord>> {
+        let records = self.topology.dns.iter().flat_map(|dns| &dns.records);
+        let asked = records.map(|record| async move {
+            let seen = know(self.world, self.world.records.current(&record.name)).await;
+            let seen = match seen {
+                Knowledge::Known(Some(record)) => Knowledge::Known(record),
+                Knowledge::Known(None) | Knowledge::Absent => Knowledge::Absent,
+                Knowledge::Unknown { since, why } => Knowledge::Unknown { since, why },
+            };
+            (record.name.clone(), seen)
+        });
+        join_all(asked).await.into_iter().collect()
+    }
+
+    async fn writes(
+        &self,
+        guards: &BTreeMap<HostName, Knowledge<GuardStatus>>,
+    ) -> BTreeMap<SiteName, Knowledge<WriteAnswer>> {
+        let primary = |guard: &GuardStatus| guard.postgres.state == PostgresState::Primary;
+        let some_primary = guards.values().filter_map(Knowledge::known).any(primary);
+        let asked = self.topology.sites.keys().map(|site| async move {
+            let answer = if some_primary {
+                self.write(site).await
+            } else {
+                Knowledge::unknown("no write was tried: no guard says that it is primary")
+            };
+            (site.clone(), answer)
+        });
+        join_all(asked).await.into_iter().collect()
+    }
+
+    async fn write(&self, site: &SiteName) -> Knowledge<WriteAnswer> {
+        let clock = &self.world.clock;
+        let start = clock.now();
+        let tried = async {
+            match self.world.end_to_end.write(site, WRITE_PATIENCE).await {
+                Ok(()) => Knowledge::Known(WriteAnswer::Acknowledged {
+                    milliseconds: milliseconds(clock.now().saturating_sub(start)),
+                }),
+                Err(PortError::Unreachable { what, why }) => {
+                    Knowledge::unknown(format!("{what} cannot be reached: {why}"))
+                }
+                Err(error) => Knowledge::Known(WriteAnswer::NotAcknowledged {
+                    why: error.to_string(),
+                }),
+            }
+        };
+        let in_site = |host: &&Host| &host.site == site;
+        match self.topology.hosts_with(Role::Lb).find(in_site) {
+            Some(balancer) => self.while_up(balancer, tried).await,
+            None => Knowledge::Absent,
+        }
+    }
+}
+
+/// Turns an answer, or none in time, into knowledge.
+async fn know<T>(
+    world: &World,
+    answer: impl Future<Output = Result<T, PortError>>,
+) -> Knowledge<T> {
+    let end = world.clock.sleep(PATIENCE);
+    match select(std::pin::pin!(answer), end).await {
+        Either::Left((Ok(value), _)) => Knowledge::Known(value),
+        Either::Left((Err(PortError::Absent { .. }), _)) => Knowledge::Absent,
+        Either::Left((Err(error), _)) => Knowledge::unknown(error),
+        Either::Right(_) => {
+            Knowledge::unknown(format!("no answer within {} s", PATIENCE.as_secs()))
+        }
+    }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,229 @@
+//! Steps on databases, by orders to their guards.
+
+use std::time::Duration;
+
+use crate::{
+    ids::{HostName, Lsn},
+    journal::Fact,
+    order::{GuardStatus, Order, PostgresState},
+};
+
+use super::context::{Context, Done, Failure};
+
+/// A clean stop takes no longer, the checkpoint having been made before.
+const STOP: Duration = Duration::from_secs(8);
+const ANSWER: Duration = Duration::from_secs(10);
+const START: Duration = Duration::from_secs(50);
+const REWIND: Duration = Duration::from_secs(900);
+const COPY: Duration = Duration::from_secs(2600);
+/// How long a rewound standby may take to stream before it is copied anew.
+const PROOF_OF_REWIND: Duration = Duration::from_secs(60);
+
+pub(super) async fn prepare(cx: &Context<'_>, host: &HostName) -> Result<Done, Failure> {
+    let obeyed = cx.order(host, Order::Checkpoint, ANSWER).await?;
+    let done = Done::new(obeyed.changed, obeyed.what);
+    Ok(match position(&obeyed.status) {
+        Some(fact) => done.fact(fact),
+        None => done,
+    })
+}
+
+/// Where a standby stands.
+fn position(status: &GuardStatus) -> Option<Fact> {
+    let postgres = &status.postgres;
+    if postgres.state != PostgresState::Standby {
+        return None;
+    }
+    let received = postgres.received.or(postgres.replayed)?;
+    Some(Fact::Promoting {
+        received,
+        timeline: postgres.timeline?,
+    })
+}
+
+pub(super) async fn demote(cx: &Context<'_>, host: &HostName) -> Result<Done, Failure> {
+    let deadline_ms = u64::try_from(STOP.as_millis()).unwrap_or(u64::MAX);
+    let obeyed = cx
+        .order(host, Order::Demote { deadline_ms }, STOP + ANSWER)
+        .await?;
+    let postgres = &obeyed.status.postgres;
+    match (postgres.shutdown_checkpoint, postgres.timeline) {
+        (Some(end), Some(timeline)) if postgres.state == PostgresState::Stopped => {
+            let what =
+                format!("{host} stopped cleanly; its log ends at {end} on timeline {timeline}");
+            Ok(Done::new(obeyed.changed, what).fact(Fact::Shutdown { end, timeline }))
+        }
+        _ => Err(Failure::for_good(format!(
+            "{host} did not stop cleanly: {}",
+            obeyed.what
+        ))),
+    }
+}
+
+/// Refuses to act without the proof that the journal holds.
+pub(super) async fn promote(
+    cx: &Context<'_>,
+    host: &HostName,
+    from: &HostName,
+) -> Result<Done, Failure> {
+    if cx.proof.as_ref().is_none_or(|proof| &proof.host != from) {
+        return Err(Failure::refused(format!(
+            "there is no proof that {from} writes no more"
+        )));
+    }
+    let order = Order::Promote {
+        at_least: cx.facts.equal,
+    };
+    let obeyed = cx.order(host, order, START).await?;
+    let postgres = &obeyed.status.postgres;
+    match postgres.timeline {
+        Some(timeline) if postgres.state == PostgresState::Primary => {
+            let what = format!("{host} accepts writes on timeline {timeline}");
+            Ok(Done::new(obeyed.changed, what).fact(Fact::Promoted { timeline }))
+        }
+        _ => Err(Failure::again(format!(
+            "{host} does not accept writes yet: {}",
+            obeyed.what
+        ))),
+    }
+}
+
+/// Makes sure that a promotion that failed cannot come true later: once the
+/// guard has obeyed a newer epoch, a late order is refused.
+pub(super) async fn withdraw(cx: &Context<'_>, host: &HostName) -> bool {
+    let claim = cx.order_in(cx.undo_epoch, host, Order::Checkpoint, ANSWER);
+    match claim.await {
+        Ok(obeyed) => obeyed.status.postgres.state != PostgresState::Primary,
+        Err(_) => false,
+    }
+}
+
+pub(super) async fn set_synchronous(
+    cx: &Context<'_>,
+    host: &HostName,
+    standbys: &[HostName],
+) -> Result<Done, Failure> {
+    let order = Order::Synchronous {
+        standbys: standbys.to_vec(),
+    };
+    let obeyed = cx.order(host, order, ANSWER).await?;
+    if standbys.is_empty() {
+        return Ok(Done::new(obeyed.changed, obeyed.what));
+    }
+    let written = obeyed.status.postgres.written.unwrap_or_default();
+    let confirmed = || async {
+        let status = cx.world.guards.status(host).await?;
+        match standbys
+            .iter()
+            .find(|standby| !confirms(&status, standby, written))
+        {
+            Some(standby) => Err(Failure::again(format!(
+                "{standby} does not confirm commits yet"
+            ))),
+            None => Ok(()),
+        }
+    };
+    cx.until(ANSWER, confirmed).await?;
+    Ok(Done::new(obeyed.changed, obeyed.what))
+}
+
+fn confirms(status: &GuardStatus, standby: &HostName, written: Lsn) -> bool {
+    let seen = status.postgres.standbys.get(standby.as_str());
+    seen.is_some_and(|downstream| {
+        matches!(downstream.sync_state.as_str(), "sync" | "quorum")
+            && downstream.flushed >= Some(written)
+    })
+}
+
+pub(super) async fn follow(
+    cx: &Context<'_>,
+    host: &HostName,
+    upstream: &HostName,
+) -> Result<Done, Failure> {
+    let order = Order::Follow {
+        upstream: upstream.clone(),
+    };
+    let obeyed = cx.order(host, order, START).await?;
+    Ok(Done::new(obeyed.changed, obeyed.what))
+}
+
+/// The ladder: rewind, verify, else copy into a new directory.
+pub(super) async fn rejoin(
+    cx: &Context<'_>,
+    host: &HostName,
+    upstream: &HostName,
+) -> Result<Done, Failure> {
+    let status = cx.world.guards.status(host).await?;
+    if status.postgres.state == PostgresState::Primary {
+        return Err(Failure::refused(format!(
+            "{host} is primary; nothing on it is replaced"
+        )));
+    }
+    if status.postgres.state != PostgresState::Uninitialised {
+        let order = Order::Rewind {
+            upstream: upstream.clone(),
+        };
+        match rewound(cx, host, upstream, order).await {
+            Ok(done) => return Ok(done),
+            Err(failure) if failure.superseded => return Err(failure),
+            // The next rung; what failed is in the guard's log.
+            Err(_) => {}
+        }
+    }
+    let order = Order::Reclone {
+        upstream: upstream.clone(),
+    };
+    let obeyed = cx.order(host, order, COPY).await?;
+    let way = "copied into a new directory; the old one is kept".to_owned();
+    Ok(Done::new(obeyed.changed, format!("{host}: {way}")).fact(Fact::RejoinedBy { way }))
+}
+
+async fn rewound(
+    cx: &Context<'_>,
+    host: &HostName,
+    upstream: &HostName,
+    order: Order,
+) -> Result<Done, Failure> {
+    let obeyed = cx.order(host, order, REWIND).await?;
+    cx.until(PROOF_OF_REWIND, || streams(cx, host, upstream, Lsn(0)))
+        .await?;
+    let way = "rewound".to_owned();
+    Ok(
+        Done::new(obeyed.changed, format!("{host}: {}", obeyed.what))
+            .fact(Fact::RejoinedBy { way }),
+    )
+}
+
+pub(super) async fn await_streaming(
+    cx: &Context<'_>,
+    standby: &HostName,
+    upstream: &HostName,
+) -> Result<Done, Failure> {
+    let status = cx.world.guards.status(upstream).await?;
+    let goal = status.postgres.written.unwrap_or_default();
+    streams(cx, standby, upstream, goal).await?;
+    Ok(Done::new(
+        false,
+        format!("{standby} streams and has the log up to {goal}"),
+    ))
+}
+
+/// Both sides say that the standby streams, on one timeline, at least to `goal`.
+async fn streams(
+    cx: &Context<'_>,
+    standby: &HostName,
+    upstream: &HostName,
+    goal: Lsn,
+) -> Result<(), Failure> {
+    let guards = &cx.world.guards;
+    let (below, above) = futures::join!(guards.status(standby), guards.status(upstream));
+    let (below, above) = (below?.postgres, above?.postgres);
+    let seen = above.standbys.get(standby.as_str());
+    let streaming = seen.is_some_and(|d| d.state == "streaming" && d.flushed >= Some(goal));
+    if streaming && below.streaming_from.is_some() && below.timeline == above.timeline {
+        return Ok(());
+    }
+    Err(Failure::again(format!(
+        "{standby} does not stream from {upstream} up to {goal} yet"
+    )))
+}

@@ -1,0 +1,366 @@
+//! The engine: starts what is ready, journals before and after, turns back or
+//! stops where it must.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures::{
+    StreamExt,
+    future::{Either, select},
+    stream::FuturesUnordered,
+};
+
+use crate::{
+    journal::{Entry, Event, Outcome, Phase, Progress, StepState},
+    plan::Planned,
+    step::Part,
+};
+
+use super::{
+    Ran, RunError, Runner,
+    context::{Context, Done, Failure},
+    outage::Outage,
+    perform::perform,
+    undo::undo,
+};
+
+/// A run in the hands of a runner.
+pub(super) struct Engine<'a> {
+    runner: &'a Runner<'a>,
+    progress: Progress,
+    entries: Vec<Entry>,
+    /// Entries from here on are not durable yet.
+    durable: usize,
+    current: Arc<Mutex<Option<Duration>>>,
+    superseded: bool,
+    /// Why reversible steps ended; the way is back then.
+    failed: Option<String>,
+}
+
+impl<'a> Engine<'a> {
+    pub fn new(runner: &'a Runner<'a>, progress: Progress, entries: Vec<Entry>) -> Self {
+        Self {
+            runner,
+            progress,
+            durable: entries.len(),
+            entries,
+            current: Arc::default(),
+            superseded: false,
+            failed: None,
+        }
+    }
+
+    /// Notes the first entry.
+    pub fn begin(&mut self, first: Entry) {
+        self.entries.push(first);
+    }
+
+    /// Notes an event; durable with the next [`Engine::flush`], which comes
+    /// before any effect.
+    pub fn record(&mut self, event: Event) -> Result<(), RunError> {
+        let entry = Entry {
+            sequence: self.progress.next_sequence(),
+            at: self.runner.world.clock.wall(),
+            event,
+        };
+        self.progress.apply(&entry)?;
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), RunError> {
+        let fresh = &self.entries[self.durable..];
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        let line = |entry: &Entry| {
+            serde_json::to_string(entry).expect("an entry is plain data with string keys")
+        };
+        let lines: Vec<_> = fresh.iter().map(line).collect();
+        self.runner.store.append(&self.progress.run, &lines).await?;
+        for entry in fresh {
+            self.runner.observer.entry(entry, &self.progress);
+        }
+        self.durable = self.entries.len();
+        Ok(())
+    }
+
+    /// Goes on to an end, or as far as it goes, while a client measures.
+    pub async fn drive(mut self) -> Result<Ran, RunError> {
+        let world = self.runner.world;
+        let outage = Outage::new(world.clock.now());
+        let site = self.progress.plan.to.clone();
+        let driven = {
+            let steps = std::pin::pin!(self.steps());
+            let watch = std::pin::pin!(outage.watch(world, &site));
+            match select(steps, watch).await {
+                Either::Left((result, _)) => result,
+                Either::Right(((), _)) => unreachable!("the client writes until it is dropped"),
+            }
+        };
+        driven?;
+        self.record(Event::WritesSeen(outage.account(world.clock.now())))?;
+        self.stop().await
+    }
+
+    async fn steps(&mut self) -> Result<(), RunError> {
+        self.flush().await?;
+        if self.is_overtaken().await {
+            self.superseded = true;
+            return Ok(());
+        }
+        if self.progress.phase == Phase::Doing {
+            self.forward().await?;
+        }
+        if matches!(self.progress.phase, Phase::Undoing { .. }) {
+            self.backward().await?;
+        }
+        Ok(())
+    }
+
+    /// Gives the run up: undone where that is still possible.
+    pub async fn abandon(mut self) -> Result<Ran, RunError> {
+        self.flush().await?;
+        if self.progress.phase == Phase::Doing && !self.progress.may_be_committed() {
+            self.record(Event::UndoBegun {
+                why: "the operator abandons the run".to_owned(),
+            })?;
+        }
+        if matches!(self.progress.phase, Phase::Undoing { .. }) {
+            self.backward().await?;
+            if self.progress.to_undo().next().is_none() {
+                return self
+                    .end(Outcome::Unwound, "the operator abandoned it".to_owned())
+                    .await;
+            }
+        }
+        self.end(Outcome::Abandoned, "the operator abandoned it".to_owned())
+            .await
+    }
+
+    /// Whether a guard has obeyed a newer run.
+    async fn is_overtaken(&self) -> bool {
+        let plan = &self.progress.plan;
+        let guards = &self.runner.world.guards;
+        let hosts = BTreeSet::from([&plan.old, &plan.new]);
+        let asked = hosts.into_iter().map(|host| guards.status(host));
+        let answers = futures::future::join_all(asked).await;
+        let newest = answers
+            .into_iter()
+            .flatten()
+            .map(|status| status.epoch)
+            .max();
+        newest.is_some_and(|epoch| epoch > self.progress.undo_epoch())
+    }
+
+    /// Runs steps as they become ready, until none is or something fails.
+    async fn forward(&mut self) -> Result<(), RunError> {
+        let mut tried = BTreeSet::new();
+        let mut running = FuturesUnordered::new();
+        self.failed = self.failed_before();
+        loop {
+            for planned in self.startable(&tried) {
+                tried.insert(planned.number);
+                self.record(Event::StepStarted {
+                    step: planned.number,
+                })?;
+                running.push(timed(self.context(), planned));
+            }
+            self.flush().await?;
+            let Some((planned, result, took)) = running.next().await else {
+                break;
+            };
+            self.finished(&planned, result, took)?;
+        }
+        self.turn_back_if_needed()
+    }
+
+    /// A run that failed and was interrupted before it could turn back.
+    fn failed_before(&self) -> Option<String> {
+        let failed = |planned: &&Planned| match self.progress.state(planned.number) {
+            StepState::Failed => planned.part == Part::Reversible,
+            StepState::FailedCertainly => planned.part != Part::Forward,
+            _ => false,
+        };
+        let failed = self.progress.plan.steps.iter().find(failed)?;
+        Some(format!("failed before: {}", failed.step))
+    }
+
+    fn startable(&self, tried: &BTreeSet<usize>) -> Vec<Planned> {
+        if self.failed.is_some() || self.superseded || self.runner.interrupt.is_set() {
+            return Vec::new();
+        }
+        let ready = self.progress.ready();
+        ready
+            .filter(|planned| !tried.contains(&planned.number))
+            .cloned()
+            .collect()
+    }
+
+    fn finished(
+        &mut self,
+        planned: &Planned,
+        result: Result<Done, Failure>,
+        took: Duration,
+    ) -> Result<(), RunError> {
+        let step = planned.number;
+        let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        match result {
+            Ok(done) => {
+                if let Some(proof) = done.proof {
+                    self.record(Event::ProofRecorded(proof))?;
+                }
+                let Done {
+                    changed,
+                    what,
+                    facts,
+                    ..
+                } = done;
+                self.record(Event::StepDone {
+                    step,
+                    changed,
+                    what,
+                    facts,
+                    milliseconds,
+                })
+            }
+            Err(Failure {
+                why,
+                certain,
+                superseded,
+                ..
+            }) => {
+                self.superseded |= superseded;
+                if planned.part != Part::Forward {
+                    self.failed = Some(why.clone());
+                }
+                self.record(Event::StepFailed {
+                    step,
+                    why,
+                    certain,
+                    milliseconds,
+                })
+            }
+        }
+    }
+
+    fn turn_back_if_needed(&mut self) -> Result<(), RunError> {
+        if self.progress.may_be_committed() {
+            return Ok(());
+        }
+        let interrupted = self
+            .runner
+            .interrupt
+            .is_set()
+            .then(|| "interrupted".to_owned());
+        match self.failed.clone().or(interrupted) {
+            Some(why) => self.record(Event::UndoBegun { why }),
+            None => Ok(()),
+        }
+    }
+
+    /// Undoes what was touched, last first. What cannot be undone is left,
+    /// the rest is undone all the same.
+    async fn backward(&mut self) -> Result<(), RunError> {
+        let touched: Vec<_> = self.progress.to_undo().cloned().collect();
+        for planned in touched {
+            let step = planned.number;
+            self.record(Event::UndoStarted { step })?;
+            self.flush().await?;
+            let result = undo(&self.context(), &planned.step).await;
+            self.record(match result {
+                Ok(what) => Event::UndoDone { step, what },
+                Err(failure) => Event::UndoFailed {
+                    step,
+                    why: failure.why,
+                },
+            })?;
+        }
+        Ok(())
+    }
+
+    fn context(&self) -> Context<'a> {
+        let progress = &self.progress;
+        Context {
+            world: self.runner.world,
+            run: progress.run.clone(),
+            epoch: progress.epoch,
+            undo_epoch: progress.undo_epoch(),
+            new: progress.plan.new.clone(),
+            facts: progress.facts.clone(),
+            proof: progress.proof.clone(),
+            current: self.current.clone(),
+        }
+    }
+
+    async fn stop(self) -> Result<Ran, RunError> {
+        let (outcome, why) = self.verdict();
+        self.end(outcome, why).await
+    }
+
+    fn verdict(&self) -> (Outcome, String) {
+        if self.superseded {
+            return (Outcome::Superseded, "a newer run has been there".to_owned());
+        }
+        if let Phase::Undoing { why } = &self.progress.phase {
+            let undone = self.progress.to_undo().next().is_none();
+            let outcome = if undone {
+                Outcome::Unwound
+            } else {
+                Outcome::Stuck
+            };
+            return (outcome, why.clone());
+        }
+        if self.progress.left().next().is_none() {
+            return (Outcome::Succeeded, "all steps are done".to_owned());
+        }
+        if self.failed.is_none() && self.runner.interrupt.is_set() {
+            return (Outcome::Interrupted, "interrupted".to_owned());
+        }
+        let why = self.failed.clone().unwrap_or_else(|| self.last_failure());
+        (Outcome::Stuck, why)
+    }
+
+    fn last_failure(&self) -> String {
+        let failure = self
+            .entries
+            .iter()
+            .rev()
+            .find_map(|entry| match &entry.event {
+                Event::StepFailed { why, .. } => Some(why.clone()),
+                _ => None,
+            });
+        failure.unwrap_or_else(|| "steps are left".to_owned())
+    }
+
+    async fn end(mut self, outcome: Outcome, why: String) -> Result<Ran, RunError> {
+        let undoing = matches!(self.progress.phase, Phase::Undoing { .. });
+        let left = if undoing {
+            self.progress
+                .to_undo()
+                .map(|planned| format!("undo: {}", planned.step))
+                .collect()
+        } else {
+            self.progress
+                .left()
+                .map(|planned| planned.step.to_string())
+                .collect()
+        };
+        self.record(Event::Stopped { outcome, why, left })?;
+        self.flush().await?;
+        Ok(Ran {
+            outcome,
+            entries: self.entries,
+        })
+    }
+}
+
+async fn timed(cx: Context<'_>, planned: Planned) -> (Planned, Result<Done, Failure>, Duration) {
+    let start = cx.world.clock.now();
+    let result = perform(&cx, &planned.step).await;
+    let took = cx.world.clock.now().saturating_sub(start);
+    (planned, result, took)
+}

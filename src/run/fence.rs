@@ -1,0 +1,160 @@
+//! Proofs that the old primary writes no more.
+
+use std::time::Duration;
+
+use crate::{
+    ids::HostName,
+    journal::{Fact, Proof, ProofKind},
+    order::{Order, PostgresState, WantedRole},
+    step::FenceWay,
+};
+
+use super::context::{Context, Done, Failure};
+
+const STOP: Duration = Duration::from_secs(5);
+const ANSWER: Duration = Duration::from_secs(10);
+const POWER_OFF: Duration = Duration::from_secs(150);
+const EQUALITY: Duration = Duration::from_secs(5);
+
+/// After a clean stop: the candidate has all of the old primary's log, and the
+/// old primary's guard still says that it is stopped and stays so.
+pub(super) async fn prove_equality(
+    cx: &Context<'_>,
+    from: &HostName,
+    to: &HostName,
+) -> Result<Done, Failure> {
+    let Some((end, timeline)) = cx.facts.shutdown else {
+        return Err(Failure::for_good(format!(
+            "{from} did not say where its log ends"
+        )));
+    };
+    let equal = || async move {
+        let guards = &cx.world.guards;
+        let (old, new) = futures::join!(guards.status(from), guards.status(to));
+        let (old, new) = (old?, new?);
+        let stays =
+            old.postgres.state == PostgresState::Stopped && old.wanted == WantedRole::Stopped;
+        if !stays || old.postgres.shutdown_checkpoint != Some(end) {
+            return Err(Failure::for_good(format!("{from} is not stopped any more")));
+        }
+        if new.postgres.timeline != Some(timeline) {
+            return Err(Failure::for_good(format!(
+                "{to} is not on timeline {timeline}"
+            )));
+        }
+        match new.postgres.received {
+            Some(received) if received >= end => Ok(received),
+            received => {
+                let has = received.map_or_else(|| "nothing".to_owned(), |lsn| lsn.to_string());
+                Err(Failure::again(format!(
+                    "{to} has {has} of the log that ends at {end}"
+                )))
+            }
+        }
+    };
+    let received = cx.until(EQUALITY, equal).await?;
+    let evidence = vec![
+        format!(
+            "the guard of {from} stopped PostgreSQL cleanly; its log ends at {end} on timeline {timeline}"
+        ),
+        format!("{to} has received up to {received}"),
+    ];
+    let mut done = Done::new(false, format!("{to} has the whole log, up to {end}"))
+        .fact(Fact::Equal { end })
+        .fact(Fact::Promoting { received, timeline });
+    done.proof = Some(Proof {
+        kind: ProofKind::StoppedByGuard,
+        host: from.clone(),
+        evidence,
+    });
+    Ok(done)
+}
+
+/// Tries the ways in order; the first that proves it counts.
+pub(super) async fn fence(
+    cx: &Context<'_>,
+    host: &HostName,
+    ways: &[FenceWay],
+) -> Result<Done, Failure> {
+    let mut tried = Vec::new();
+    for way in ways {
+        let result = match way {
+            FenceWay::Guard => by_guard(cx, host).await,
+            FenceWay::PowerOff => by_machine(cx, host).await,
+            FenceWay::Operator { reason } => Ok(asserted(host, reason)),
+        };
+        match result {
+            Ok(mut done) => {
+                if let Some(proof) = &mut done.proof {
+                    proof.evidence.extend(tried);
+                }
+                return Ok(done);
+            }
+            Err(failure) if failure.superseded => return Err(failure),
+            Err(failure) => tried.push(failure.why),
+        }
+    }
+    Err(Failure::again(format!(
+        "no way proved that {host} writes no more: {}",
+        tried.join("; ")
+    )))
+}
+
+async fn by_guard(cx: &Context<'_>, host: &HostName) -> Result<Done, Failure> {
+    let deadline_ms = u64::try_from(STOP.as_millis()).unwrap_or(u64::MAX);
+    let obeyed = cx
+        .order(host, Order::Demote { deadline_ms }, STOP + ANSWER)
+        .await?;
+    let postgres = &obeyed.status.postgres;
+    let down = matches!(
+        postgres.state,
+        PostgresState::Stopped | PostgresState::Uninitialised
+    );
+    if !down {
+        return Err(Failure::again(format!(
+            "PostgreSQL on {host} is not down yet"
+        )));
+    }
+    let evidence = format!("the guard of {host} said: {}", obeyed.what);
+    let mut done = proved(obeyed.changed, ProofKind::StoppedByGuard, host, evidence);
+    if let (Some(end), Some(timeline)) = (postgres.shutdown_checkpoint, postgres.timeline) {
+        done = done.fact(Fact::Shutdown { end, timeline });
+    }
+    Ok(done)
+}
+
+async fn by_machine(cx: &Context<'_>, host: &HostName) -> Result<Done, Failure> {
+    let machines = &cx.world.machines;
+    let changed = !machines.state(host).await?.is_down();
+    if changed {
+        machines.power_off(host).await?;
+    }
+    let down = || async {
+        let state = machines.state(host).await?;
+        if state.is_down() {
+            Ok(state)
+        } else {
+            Err(Failure::again(format!(
+                "the cloud says that {host} is {state:?}, not stopped"
+            )))
+        }
+    };
+    let state = cx.until(POWER_OFF, down).await?;
+    let evidence = format!("the cloud says that the machine of {host} is {state:?}").to_lowercase();
+    Ok(proved(changed, ProofKind::InstanceStopped, host, evidence))
+}
+
+fn asserted(host: &HostName, reason: &str) -> Done {
+    let evidence = format!("the operator said: {reason}");
+    proved(false, ProofKind::AssertedByOperator, host, evidence)
+}
+
+fn proved(changed: bool, kind: ProofKind, host: &HostName, evidence: String) -> Done {
+    let mut done = Done::new(changed, format!("{}: {evidence}", kind.word()));
+    done.proof = Some(Proof {
+        kind,
+        host: host.clone(),
+        evidence: vec![evidence],
+    });
+    done
+}

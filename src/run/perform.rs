@@ -1,0 +1,97 @@
+//! One step, tried until it is done or its time is over.
+
+use std::time::Duration;
+
+use futures::future::{Either, select};
+
+use crate::step::Step;
+
+use super::{
+    context::{Context, Done, Failure},
+    database, dns, fence, proxy, queue, verify,
+};
+
+/// Makes it so, once.
+async fn act(cx: &Context<'_>, step: &Step) -> Result<Done, Failure> {
+    match step {
+        Step::Prepare { host } => database::prepare(cx, host).await,
+        Step::HoldWrites { lb, server } => proxy::hold(cx, lb, server).await,
+        Step::PauseQueue { host, limit_ms } => queue::pause(cx, host, *limit_ms).await,
+        Step::Demote { host } => database::demote(cx, host).await,
+        Step::ProveEquality { from, to } => fence::prove_equality(cx, from, to).await,
+        Step::Fence { host, ways } => fence::fence(cx, host, ways).await,
+        Step::Promote { host, from } => database::promote(cx, host, from).await,
+        Step::SetSynchronous { host, standbys } => {
+            database::set_synchronous(cx, host, standbys).await
+        }
+        Step::Route {
+            lb,
+            backend,
+            to,
+            away,
+        } => proxy::route(cx, lb, *backend, to, away).await,
+        Step::PromoteQueue { host, from } => queue::promote(cx, host, from.as_ref()).await,
+        Step::FollowQueue { host, master } => queue::follow(cx, host, master).await,
+        Step::MoveRecords { records } => dns::move_records(cx, records).await,
+        Step::AwaitInSync => dns::await_in_sync(cx).await,
+        Step::AwaitAuthoritative { records } => dns::await_authoritative(cx, records).await,
+        Step::AwaitResolvers { records } => dns::await_resolvers(cx, records).await,
+        Step::Follow { host, upstream } => database::follow(cx, host, upstream).await,
+        Step::Rejoin { host, upstream } => database::rejoin(cx, host, upstream).await,
+        Step::AwaitStreaming { standby, upstream } => {
+            database::await_streaming(cx, standby, upstream).await
+        }
+        Step::Release {
+            lb,
+            backend,
+            server,
+        } => proxy::release(cx, lb, *backend, server).await,
+        Step::VerifyWrites { site } => verify::writes(cx, site).await,
+    }
+}
+
+/// Makes it so, again and again until the step's deadline. What fails
+/// certainly each time has certainly failed.
+pub(super) async fn perform(cx: &Context<'_>, step: &Step) -> Result<Done, Failure> {
+    let clock = &cx.world.clock;
+    let end = clock.now() + step.deadline();
+    let mut pause = Duration::from_millis(20);
+    let mut certain = true;
+    loop {
+        let mut failure = match attempt(cx, step, end).await {
+            Ok(done) => return Ok(done),
+            Err(failure) => failure,
+        };
+        certain &= failure.certain;
+        failure.certain = certain;
+        if !failure.retry || clock.now() + pause >= end {
+            return Err(settle(cx, step, failure).await);
+        }
+        clock.sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(1));
+    }
+}
+
+async fn attempt(cx: &Context<'_>, step: &Step, end: Duration) -> Result<Done, Failure> {
+    let clock = &cx.world.clock;
+    let left = end.saturating_sub(clock.now());
+    match select(Box::pin(act(cx, step)), clock.sleep(left)).await {
+        Either::Left((result, _)) => result,
+        Either::Right(_) => {
+            let seconds = step.deadline().as_secs();
+            Err(Failure::for_good(format!("not done within {seconds} s")))
+        }
+    }
+}
+
+/// A promotion that failed must either be certain not to happen any more, or
+/// count as one that may have happened.
+async fn settle(cx: &Context<'_>, step: &Step, mut failure: Failure) -> Failure {
+    if let Step::Promote { host, .. } = step
+        && !failure.certain
+        && !failure.superseded
+    {
+        failure.certain = database::withdraw(cx, host).await;
+    }
+    failure
+}

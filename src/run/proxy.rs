@@ -1,0 +1,76 @@
+//! Steps on load balancers. They confirm by their own checks later; told at
+//! once, nobody waits for a check.
+
+use crate::{
+    ids::HostName,
+    observation::{ProxyOrder, ProxyVerb},
+    step::Backend,
+};
+
+use super::context::{Context, Done, Failure};
+
+fn tell(backend: Backend, server: &HostName, what: ProxyVerb) -> ProxyOrder {
+    ProxyOrder {
+        backend: backend.name().to_owned(),
+        server: server.to_string(),
+        what,
+    }
+}
+
+/// Open sessions go on until the primary stops; new ones wait.
+pub(super) async fn hold(
+    cx: &Context<'_>,
+    lb: &HostName,
+    server: &HostName,
+) -> Result<Done, Failure> {
+    let orders = [tell(Backend::Database, server, ProxyVerb::Drain)];
+    cx.world.proxies.tell(lb, &orders).await?;
+    Ok(Done::new(true, format!("{lb} lets new connections wait")))
+}
+
+/// Undo of [`hold`]. The health is left to the checks, which went on.
+pub(super) async fn unhold(
+    cx: &Context<'_>,
+    lb: &HostName,
+    server: &HostName,
+) -> Result<String, Failure> {
+    let orders = [tell(Backend::Database, server, ProxyVerb::Ready)];
+    cx.world.proxies.tell(lb, &orders).await?;
+    Ok(format!("{lb} uses {server} again"))
+}
+
+/// Away with the old servers first, so that there is never a choice of two.
+pub(super) async fn route(
+    cx: &Context<'_>,
+    lb: &HostName,
+    backend: Backend,
+    to: &HostName,
+    away: &[HostName],
+) -> Result<Done, Failure> {
+    cx.still_current().await?;
+    let mut orders: Vec<_> = away
+        .iter()
+        .map(|server| tell(backend, server, ProxyVerb::Maintenance))
+        .collect();
+    orders.push(tell(backend, to, ProxyVerb::Ready));
+    orders.push(tell(backend, to, ProxyVerb::HealthUp));
+    cx.world.proxies.tell(lb, &orders).await?;
+    Ok(Done::new(true, format!("{lb} uses {to}")))
+}
+
+/// A server that leaves maintenance counts as up until its first check fails;
+/// this one must pass first.
+pub(super) async fn release(
+    cx: &Context<'_>,
+    lb: &HostName,
+    backend: Backend,
+    server: &HostName,
+) -> Result<Done, Failure> {
+    cx.still_current().await?;
+    let orders = [
+        tell(backend, server, ProxyVerb::Ready),
+        tell(backend, server, ProxyVerb::HealthDown),
+    ];
+    cx.world.proxies.tell(lb, &orders).await?;
+    Ok(Done::new(true, format!("{lb} checks {server} again")))
+}

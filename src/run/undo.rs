@@ -1,0 +1,71 @@
+//! The way back: each reversible step undone, in orders of a newer epoch.
+
+use std::time::Duration;
+
+use crate::{
+    ids::HostName,
+    order::{Order, PostgresState, WantedRole},
+    step::Step,
+};
+
+use super::{
+    context::{Context, Failure},
+    proxy, queue,
+};
+
+/// How long one step is tried to be undone.
+const PATIENCE: Duration = Duration::from_secs(30);
+const START: Duration = Duration::from_secs(20);
+
+/// Undoes a step, tried again until it is done or the time is over. Answers
+/// what was done.
+pub(super) async fn undo(cx: &Context<'_>, step: &Step) -> Result<String, Failure> {
+    let result = cx.until(PATIENCE, || undo_once(cx, step)).await;
+    match result {
+        // A newer run has taken over; what it left is its own affair.
+        Err(failure) if failure.superseded => Ok(format!("left alone: {}", failure.why)),
+        result => result,
+    }
+}
+
+async fn undo_once(cx: &Context<'_>, step: &Step) -> Result<String, Failure> {
+    match step {
+        Step::HoldWrites { lb, server } => proxy::unhold(cx, lb, server).await,
+        Step::PauseQueue { host, .. } => queue::unpause(cx, host).await,
+        Step::Demote { host } => resume(cx, host).await,
+        Step::Fence { host, .. } => unfence(cx, host).await,
+        _ => Ok("nothing to undo".to_owned()),
+    }
+}
+
+/// The old primary serves again, on its own timeline.
+async fn resume(cx: &Context<'_>, host: &HostName) -> Result<String, Failure> {
+    let status = cx.world.guards.status(host).await?;
+    let timeline = status.postgres.timeline;
+    let timeline =
+        timeline.ok_or_else(|| Failure::for_good(format!("{host} does not say its timeline")))?;
+    let obeyed = cx
+        .order_in(cx.undo_epoch, host, Order::Resume { timeline }, START)
+        .await?;
+    if obeyed.status.postgres.state != PostgresState::Primary {
+        return Err(Failure::again(format!("{host} does not accept writes yet")));
+    }
+    Ok(obeyed.what)
+}
+
+/// A primary that was stopped cleanly for a failover that did not come about
+/// may go on; anything else is left as it is: safe, and for a person to see.
+async fn unfence(cx: &Context<'_>, host: &HostName) -> Result<String, Failure> {
+    let Ok(status) = cx.world.guards.status(host).await else {
+        return Ok(format!("{host} cannot be asked; it is left as it is"));
+    };
+    let stopped =
+        status.wanted == WantedRole::Stopped && status.postgres.shutdown_checkpoint.is_some();
+    if !stopped {
+        return Ok(format!("{host} is left as it is"));
+    }
+    match resume(cx, host).await {
+        Err(failure) if failure.certain => Ok(format!("{host} is left stopped: {}", failure.why)),
+        result => result,
+    }
+}

@@ -1,0 +1,15 @@
+//! The status page: what was seen, what follows from it, and how it is shown.
+//! Pure: what was seen goes in, text and findings come out.
+
+mod databases;
+mod findings;
+mod places;
+mod render;
+mod seen;
+mod tables;
+mod view;
+
+pub use findings::{Finding, Severity, findings};
+pub use render::{Look, document, render};
+pub use seen::Seen;
+pub use view::{HostFacts, Names, RunLine, View};
