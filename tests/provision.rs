@@ -3,6 +3,8 @@
 
 #[path = "provision/account.rs"]
 mod account;
+#[path = "provision/drift.rs"]
+mod drift;
 #[path = "provision/moto.rs"]
 mod moto;
 #[path = "provision/proxy.rs"]
@@ -19,7 +21,7 @@ use hafail::{
 };
 use proxy::Verdict;
 use tokio_util::sync::CancellationToken;
-use world::World;
+use world::{World, small};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_deploy_makes_no_changes() {
@@ -164,98 +166,90 @@ async fn the_newest_image_is_used_and_its_metadata_protected() {
     }
 }
 
-/// Runs with the N-th change failing, for N = first, first + stride, …, until
-/// a run has fewer changes than N. Whatever happened, the next calm run
-/// completes, and nothing exists twice.
-async fn sweep(first: usize, stride: usize, fail: fn(usize, usize) -> Verdict) {
-    let reference = World::new().await;
+/// Every third change ends without an answer, each of them in one of three
+/// runs.
+async fn every_third(verdict: Verdict) {
+    let reference = World::of(small()).await;
     reference.deploy().await.unwrap();
     let expected = census(&reference).await;
-    let mut failing = first;
-    loop {
-        let world = World::new().await;
+    for rest in 0..3 {
+        let world = World::of(small()).await;
+        let verdict = verdict.clone();
         world.proxy.judge(move |call| match call.changes {
-            true => fail(call.number, failing),
-            // Once cut off, nothing is answered.
-            false if call.number >= failing => match fail(call.number + 1, failing) {
-                Verdict::Cut if call.number > failing => Verdict::Cut,
-                _ => Verdict::Pass,
-            },
-            false => Verdict::Pass,
+            true if call.number % 3 == rest => verdict.clone(),
+            _ => Verdict::Pass,
         });
-        let first_run = world.deploy().await;
-        let reached = world.proxy.changes() >= failing;
+        world.deploy().await.unwrap();
         world.proxy.calm();
-        world
-            .deploy()
-            .await
-            .unwrap_or_else(|error| panic!("at {failing}: {error}"));
         world.assert_settled().await;
-        assert_eq!(
-            census(&world).await,
-            expected,
-            "at {failing}: {first_run:?}"
-        );
-        if !reached {
-            return;
-        }
-        failing += stride;
+        assert_eq!(census(&world).await, expected, "rest {rest}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_lost_makes_nothing_twice() {
-    sweep(1, 7, |number, failing| match number == failing {
-        true => Verdict::LoseAnswer,
-        false => Verdict::Pass,
-    })
-    .await;
+    every_third(Verdict::LoseAnswer).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_cut_off_is_made_again() {
-    sweep(4, 11, |number, failing| match number == failing {
-        true => Verdict::Cut,
-        false => Verdict::Pass,
-    })
-    .await;
+    every_third(Verdict::Cut).await;
+}
+
+/// The program's view of its own death: the answer of one change is lost, and
+/// nothing is answered any more.
+fn dies_at(world: &mut World, last: usize) {
+    world.patience.no_answer = std::time::Duration::from_millis(50);
+    world.proxy.judge(move |call| match call.number {
+        number if number > last => Verdict::Cut,
+        number if number == last && call.changes => Verdict::LoseAnswer,
+        number if number == last => Verdict::Cut,
+        _ => Verdict::Pass,
+    });
+}
+
+fn recovers(world: &mut World) {
+    world.patience.no_answer = std::time::Duration::from_secs(20);
+    world.proxy.calm();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_dies_after_a_call_is_completed() {
-    sweep(3, 11, |number, failing| match number {
-        _ if number < failing => Verdict::Pass,
-        _ if number == failing => Verdict::LoseAnswer,
-        _ => Verdict::Cut,
-    })
-    .await;
+async fn a_run_that_dies_is_completed_by_the_next() {
+    let reference = World::of(small()).await;
+    reference.deploy().await.unwrap();
+    let expected = census(&reference).await;
+    let changes = reference.proxy.changes();
+    for last in (1..changes).step_by(9) {
+        let mut world = World::of(small()).await;
+        dies_at(&mut world, last);
+        world.deploy().await.unwrap_err();
+        recovers(&mut world);
+        let next = world.deploy().await;
+        next.unwrap_or_else(|error| panic!("died at {last}: {error}"));
+        world.assert_settled().await;
+        assert_eq!(census(&world).await, expected, "died at {last}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_removal_that_dies_is_completed() {
-    let world = World::new().await;
+async fn a_removal_that_dies_is_completed_by_the_next() {
+    let mut world = World::of(small()).await;
     let before = census(&world).await;
-    for failing in [1, 12, 23, 34, 45, 56, 67] {
-        world.proxy.calm();
+    for last in [1, 15, 30, 45] {
+        recovers(&mut world);
         world.deploy().await.unwrap();
-        world.proxy.judge(move |call| match call.number {
-            _ if !call.changes || call.number < failing => Verdict::Pass,
-            number if number == failing => Verdict::LoseAnswer,
-            _ => Verdict::Cut,
-        });
-        let _ = world.destroy().await;
-        world.proxy.calm();
-        world
-            .destroy()
-            .await
-            .unwrap_or_else(|error| panic!("at {failing}: {error}"));
-        assert_eq!(census(&world).await, before, "at {failing}");
+        dies_at(&mut world, last);
+        world.destroy().await.unwrap_err();
+        recovers(&mut world);
+        let next = world.destroy().await;
+        next.unwrap_or_else(|error| panic!("died at {last}: {error}"));
+        assert_eq!(census(&world).await, before, "died at {last}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn throttling_is_waited_out() {
-    let world = World::new().await;
+    let world = World::of(small()).await;
     let mut count = 0;
     world.proxy.judge(move |_| {
         count += 1;

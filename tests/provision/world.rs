@@ -16,7 +16,7 @@ use hafail::{
         self, Applied, ApplyError, Changes, Patience,
         resource::{Discovered, Key, Resources},
     },
-    topology::Topology,
+    topology::{Role, Topology},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +31,7 @@ pub struct World {
     pub wanted: Resources,
     pub proxy: Proxy,
     pub cloud: Aws,
+    pub patience: Patience,
 }
 
 /// The shipped topology.
@@ -40,13 +41,24 @@ pub fn two_regions() -> Topology {
     Topology::parse(&text, file).unwrap()
 }
 
-/// Waits of retries pass fifty times as fast; time limits stay.
+/// The same with two hosts in each site: all kinds of resources, fewer calls.
+pub fn small() -> Topology {
+    let mut topology = two_regions();
+    for site in topology.sites.values_mut() {
+        site.hosts
+            .retain(|_, host| host.is(Role::Lb) || host.is(Role::Db));
+    }
+    topology
+}
+
+/// Waits of retries pass fifty times as fast. They have jitter: whole seconds
+/// are time limits, and stay.
 #[derive(Debug)]
 struct Hasty;
 
 impl AsyncSleep for Hasty {
     fn sleep(&self, time: Duration) -> Sleep {
-        let short = time <= Duration::from_secs(3);
+        let short = time.subsec_nanos() != 0;
         let time = if short { time / 50 } else { time };
         Sleep::new(tokio::time::sleep(time))
     }
@@ -69,6 +81,15 @@ impl World {
             wanted,
             proxy,
             cloud: Aws { clients },
+            patience: Patience {
+                first_wait: Duration::from_millis(5),
+                longest_wait: Duration::from_millis(100),
+                no_answer: Duration::from_secs(20),
+                not_yet: Duration::from_secs(10),
+                in_use: Duration::from_secs(10),
+                settle: Duration::from_millis(10),
+                goodbye: Duration::from_secs(10),
+            },
         }
     }
 
@@ -113,16 +134,10 @@ impl World {
         found: &Discovered,
         stop: &CancellationToken,
     ) -> Result<Applied, ApplyError> {
-        let patience = Patience {
-            first_wait: Duration::from_millis(5),
-            longest_wait: Duration::from_millis(100),
-            no_answer: Duration::from_millis(300),
-            not_yet: Duration::from_secs(2),
-            in_use: Duration::from_secs(2),
-            settle: Duration::from_millis(10),
-            goodbye: Duration::from_secs(5),
-        };
-        provision::apply(&self.cloud, changes, found, &patience, &|_| {}, stop).await
+        let Self {
+            cloud, patience, ..
+        } = self;
+        provision::apply(cloud, changes, found, patience, &|_| {}, stop).await
     }
 
     /// Fails where anything is not as wanted.
