@@ -280,8 +280,9 @@ fn update(key: &Key, resource: &Resource, found: &Found, new: &BTreeSet<Key>) ->
         let remedy = compare::remedy(&resource.spec);
         return Some(What::Blocked { why, remedy });
     }
-    let mut edits = comparison.edits;
-    edits.extend(compare::tags(&resource.tags, found));
+    // Tags first: permissions may depend on them.
+    let mut edits: Vec<Edit> = compare::tags(&resource.tags, found).into_iter().collect();
+    edits.extend(comparison.edits);
     let update = |edits| What::Update {
         resource: resource.clone(),
         id: found.id.clone(),

@@ -116,7 +116,8 @@ async fn of_the_network() {
         .resources(&group)
         .tags(tag("hafail:topology"));
     request.send().await.unwrap();
-    shows_and_mends(&world, "site1/security-group/lb", "+ security-group/lb").await;
+    let says = "tags: nothing → hafail:topology=two-regions";
+    shows_and_mends(&world, "site1/security-group/lb", says).await;
     assert_eq!(world.id("site1/security-group/lb").await, group);
 }
 
