@@ -33,6 +33,8 @@ macro_rules! commands {
 }
 
 commands! {
+    /// Write a commented topology after a few questions, or from options.
+    Init => init,
     /// Check a topology file and say all that is wrong with it.
     Validate => validate,
     /// Show what a deploy would change.
