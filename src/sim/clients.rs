@@ -1,0 +1,148 @@
+//! Clients that write all the time, at every site, to the database and to the
+//! queue; and single writes for the end-to-end port.
+
+use std::time::Duration;
+
+use crate::{
+    ids::{HostName, SiteName},
+    order::PostgresState,
+    ports::PortError,
+    step::Backend,
+    topology::Role,
+};
+
+use super::{Core, State, core::Slot, database::Record};
+
+/// A write that waits for its acknowledgement.
+pub struct Waiting {
+    pub id: u64,
+    pub host: HostName,
+    pub answer: Option<Slot<Result<(), PortError>>>,
+}
+
+/// Clients at all sites, for ever.
+pub(super) fn start(core: &mut Core) {
+    core.state.point_initially();
+    let every = core.state.settings.write_every;
+    core.later(every, tick);
+}
+
+fn tick(core: &mut Core) {
+    let now = core.now();
+    let sites: Vec<_> = core.state.topology().sites.keys().cloned().collect();
+    for site in &sites {
+        core.state.write(site, now, None);
+        core.state.vote(site, now);
+    }
+    let every = core.state.settings.write_every;
+    core.later(every, tick);
+}
+
+/// A write of the end-to-end port: held by the load balancer while it has no
+/// primary.
+pub(super) fn write_once(
+    core: &mut Core,
+    site: SiteName,
+    until: Duration,
+    answer: Slot<Result<(), PortError>>,
+) {
+    let now = core.now();
+    if now >= until || core.state.write(&site, now, Some(&answer)) {
+        return;
+    }
+    core.later(Duration::from_millis(5), move |core| {
+        write_once(core, site, until, answer)
+    });
+}
+
+impl State {
+    /// Sends a write through the site's load balancer; false: it is held.
+    fn write(
+        &mut self,
+        site: &SiteName,
+        now: Duration,
+        answer: Option<&Slot<Result<(), PortError>>>,
+    ) -> bool {
+        let lb = self.host_in(site, Role::Lb);
+        let Some(host) = self.routed(&lb, Backend::Database) else {
+            return false;
+        };
+        if !self.connected(&lb, &host) || self.databases[&host].state != PostgresState::Primary {
+            return false;
+        }
+        let id = self.ledger.next_id();
+        let database = self.databases.get_mut(&host).expect("a known host");
+        database.log.push(Record { id, at: now });
+        let answer = answer.cloned();
+        self.ledger.waiting.push(Waiting { id, host, answer });
+        true
+    }
+
+    /// Acknowledges what may be, and forgets what cannot be any more.
+    pub(super) fn acknowledge(&mut self, now: Duration) {
+        let waiting = std::mem::take(&mut self.ledger.waiting);
+        for write in waiting {
+            let database = &self.databases[&write.host];
+            let alive = database.state == PostgresState::Primary && database.has(write.id);
+            if !alive {
+                continue;
+            }
+            let confirmed = |standby: &HostName| self.databases[standby].has(write.id);
+            let names = &database.synchronous;
+            if names.is_empty() || names.iter().any(confirmed) {
+                self.ledger.acknowledged.push((write.id, now));
+                if let Some(answer) = &write.answer {
+                    answer.fill(Ok(()));
+                }
+            } else {
+                self.ledger.waiting.push(write);
+            }
+        }
+    }
+
+    /// A vote of a client of the queue.
+    fn vote(&mut self, site: &SiteName, now: Duration) {
+        let lb = self.host_in(site, Role::Lb);
+        let Some(host) = self.routed(&lb, Backend::Queue) else {
+            return;
+        };
+        let queue = &self.queues[&host];
+        if !self.connected(&lb, &host) || queue.of.is_some() || now < queue.paused_until {
+            return;
+        }
+        let id = self.ledger.next_id();
+        self.queues
+            .get_mut(&host)
+            .expect("a known host")
+            .log
+            .push((id, now));
+        self.ledger.votes_waiting.push((id, host));
+    }
+
+    /// A vote counts once a copy of its master has it.
+    pub(super) fn accept_votes(&mut self) {
+        let waiting = std::mem::take(&mut self.ledger.votes_waiting);
+        for (id, host) in waiting {
+            let has = |queue: &HostName| {
+                self.queues[queue]
+                    .log
+                    .iter()
+                    .rev()
+                    .take(64)
+                    .any(|(v, _)| *v == id)
+            };
+            if self.queues[&host].of.is_some() || !has(&host) {
+                continue;
+            }
+            let copies = self
+                .queues
+                .iter()
+                .filter(|(_, queue)| queue.of.as_ref() == Some(&host));
+            if copies.into_iter().any(|(copy, _)| has(copy)) {
+                self.ledger.votes_accepted.push(id);
+            } else {
+                self.ledger.votes_waiting.push((id, host));
+            }
+        }
+    }
+}

