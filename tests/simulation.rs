@@ -34,3 +34,23 @@ fn a_switchover_succeeds() {
     assert_eq!(core.is_healthy(), Ok(()));
     assert_eq!(core.state.ledger.violations, []);
 }
+
+#[test]
+fn random_schedules() {
+    for seed in seeds() {
+        if let Err(failure) = hafail::sim::schedule::run(seed, None) {
+            panic!("{failure}");
+        }
+    }
+}
+
+fn seeds() -> std::ops::Range<u64> {
+    let from = |name: &str, default: u64| {
+        std::env::var(name)
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(default)
+    };
+    let first = from("HAFAIL_SIM_SEED", 0);
+    first..first + from("HAFAIL_SIM_SCHEDULES", 2_000)
+}

@@ -34,6 +34,7 @@ fn tick(core: &mut Core) {
         core.state.write(site, now, None);
         core.state.vote(site, now);
     }
+    core.let_it_flow();
     let every = core.state.settings.write_every;
     core.later(every, tick);
 }
@@ -47,7 +48,11 @@ pub(super) fn write_once(
     answer: Slot<Result<(), PortError>>,
 ) {
     let now = core.now();
-    if now >= until || core.state.write(&site, now, Some(&answer)) {
+    if now >= until {
+        return;
+    }
+    if core.state.write(&site, now, Some(&answer)) {
+        core.let_it_flow();
         return;
     }
     core.later(Duration::from_millis(5), move |core| {

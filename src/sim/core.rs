@@ -18,6 +18,13 @@ use super::{Rng, State, check, clients, proxy, state::Settings};
 /// Something that happens at a moment.
 pub(super) type Action = Box<dyn FnOnce(&mut Core) + Send>;
 
+/// Whether an event can change the world, or only wakes somebody.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Change,
+    Wake,
+}
+
 /// Runaway simulations end here.
 const LONGEST: Duration = Duration::from_secs(4 * 3600);
 
@@ -25,7 +32,7 @@ const LONGEST: Duration = Duration::from_secs(4 * 3600);
 pub struct Core {
     now: Duration,
     sequence: u64,
-    events: BTreeMap<(Duration, u64), Action>,
+    events: BTreeMap<(Duration, u64), (Kind, Action)>,
     pub state: State,
     pub rng: Rng,
     /// The runner's process died.
@@ -42,9 +49,29 @@ impl Core {
 
     /// Lets something happen after a while, whoever is still there then.
     pub fn later(&mut self, wait: Duration, action: impl FnOnce(&mut Self) + Send + 'static) {
+        self.add(wait, Kind::Change, Box::new(action));
+    }
+
+    /// Gives an answer after a while.
+    pub(super) fn answer_later<T: Send + 'static>(
+        &mut self,
+        wait: Duration,
+        slot: Slot<T>,
+        value: T,
+    ) {
+        self.add(wait, Kind::Wake, Box::new(move |_| slot.fill(value)));
+    }
+
+    fn add(&mut self, wait: Duration, kind: Kind, action: Action) {
         self.sequence += 1;
         self.events
-            .insert((self.now + wait, self.sequence), Box::new(action));
+            .insert((self.now + wait, self.sequence), (kind, action));
+    }
+
+    /// What was written now arrives at the other site later.
+    pub(super) fn let_it_flow(&mut self) {
+        let delay = self.state.settings.replication_delay;
+        self.later(delay, |_| {});
     }
 
     /// Adds a line to the story.
@@ -128,20 +155,23 @@ impl Sim {
     fn step(&self) {
         let mut core = self.lock();
         let next = core.events.pop_first();
-        let ((at, _), action) = next.expect("clients and checks always come again");
+        let ((at, _), (kind, action)) = next.expect("clients and checks always come again");
         assert!(at < LONGEST, "time ran away\n{}", core.story());
         core.now = at;
+        if kind == Kind::Wake {
+            action(&mut core);
+            return;
+        }
+        core.state.settle(at);
         action(&mut core);
-        let now = core.now;
-        core.state.settle(now);
+        core.state.settle(at);
         check::instant(&mut core);
     }
 
     /// Waits in simulated time.
     pub fn sleep(&self, time: Duration) -> impl Future<Output = ()> + Send + 'static {
         let slot = Slot::default();
-        let filled = slot.clone();
-        self.lock().later(time, move |_| filled.fill(()));
+        self.lock().answer_later(time, slot.clone(), ());
         slot
     }
 }

@@ -230,29 +230,27 @@ impl State {
 
     /// The log flows to whoever follows.
     pub(super) fn replicate(&mut self, now: Duration) {
-        let hosts: Vec<_> = self.databases.keys().cloned().collect();
-        for host in hosts {
-            let fresh = self.arriving(&host, now);
-            let database = self.databases.get_mut(&host).expect("a known host");
-            match fresh {
-                Some((records, timeline)) => {
-                    database.log.extend(records);
-                    database.timeline = timeline;
-                    database.streaming = true;
-                }
-                None => database.streaming = false,
+        let fresh: Vec<_> = self
+            .databases
+            .values()
+            .map(|each| self.arriving(each, now))
+            .collect();
+        for (database, fresh) in self.databases.values_mut().zip(fresh) {
+            database.streaming = fresh.is_some();
+            if let Some((records, timeline)) = fresh {
+                database.log.extend(records);
+                database.timeline = timeline;
             }
         }
     }
 
     /// Records that have arrived at a standby by now; none: it does not stream.
-    fn arriving(&self, host: &HostName, now: Duration) -> Option<(Vec<Record>, Timeline)> {
-        let standby = &self.databases[host];
+    fn arriving(&self, standby: &Database, now: Duration) -> Option<(Vec<Record>, Timeline)> {
         let primary = &self.databases[standby.upstream()?];
         let sends = primary.state == PostgresState::Primary
             || (primary.clean.is_some() && now < primary.drains_until);
-        if !sends || !self.connected(host, &primary.host) || !is_prefix(&standby.log, &primary.log)
-        {
+        let linked = sends && self.connected(&standby.host, &primary.host);
+        if !linked || !is_prefix(&standby.log, &primary.log) {
             return None;
         }
         let delay = self.settings.replication_delay;

@@ -35,9 +35,7 @@ pub(super) async fn deliver<T: Send + 'static>(
         let mut core = sim.lock();
         send(&mut core, to.cloned(), &what, slot.clone(), effect);
         let (slot, within) = (slot.clone(), patience.min(BROKEN));
-        core.later(within, move |_| {
-            slot.fill(Err(PortError::Unanswered { what, within }))
-        });
+        core.answer_later(within, slot, Err(PortError::Unanswered { what, within }));
     }
     slot.await
 }
@@ -73,9 +71,7 @@ fn send<T: Send + 'static>(
             && !hears(core, host)
         {
             let why = "no route to host".to_owned();
-            core.later(CONNECT, move |_| {
-                slot.fill(Err(PortError::Unreachable { what, why }))
-            });
+            core.answer_later(CONNECT, slot, Err(PortError::Unreachable { what, why }));
             return;
         }
         let answer = effect(core);
@@ -83,7 +79,7 @@ fn send<T: Send + 'static>(
             .as_ref()
             .is_none_or(|host| core.state.machines[host].answers);
         if answers && !matches!(fate, Fate::AnswerLost) {
-            core.later(back, move |_| slot.fill(answer));
+            core.answer_later(back, slot, answer);
         }
     });
 }

@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-use crate::{ids::HostName, observation::MachineState};
+use crate::{
+    ids::{HostName, SiteName},
+    observation::MachineState,
+};
 
 use super::Core;
 
 /// One machine.
 #[derive(Clone, Debug)]
 pub struct Machine {
+    pub site: SiteName,
     pub on: bool,
     /// As the cloud reports it.
     pub reported: MachineState,
@@ -24,9 +28,11 @@ pub struct Machine {
     pub boots: u32,
 }
 
-impl Default for Machine {
-    fn default() -> Self {
+impl Machine {
+    /// As the deploy left it.
+    pub(super) fn deployed(site: SiteName) -> Self {
         Self {
+            site,
             on: true,
             reported: MachineState::Running,
             heard: true,

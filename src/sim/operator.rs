@@ -40,7 +40,7 @@ impl Answer {
 pub struct Operator {
     pub sim: Sim,
     pub store: SimStore,
-    pub interrupt: Interrupt,
+    pub interrupt: std::sync::Arc<Interrupt>,
     name: String,
     world: World,
     topology: Topology,
@@ -53,7 +53,7 @@ impl Operator {
         Self {
             sim: sim.clone(),
             store: SimStore::new(sim),
-            interrupt: Interrupt::default(),
+            interrupt: std::sync::Arc::default(),
             name: name.to_owned(),
             world: ports::world(sim),
             topology,

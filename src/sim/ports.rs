@@ -384,10 +384,12 @@ impl EndToEnd for Shared {
             let mut core = self.0.lock();
             let (site, answer) = (site.clone(), slot.clone());
             let what = format!("a write through {site}");
-            let (within, late) = (deadline, slot.clone());
-            core.later(deadline, move |_| {
-                late.fill(Err(PortError::Unanswered { what, within }))
-            });
+            let within = deadline;
+            core.answer_later(
+                deadline,
+                slot.clone(),
+                Err(PortError::Unanswered { what, within }),
+            );
             core.later(Duration::from_millis(1), move |core| {
                 let lb = core.state.host_in(&site, Role::Lb);
                 let machine = &core.state.machines[&lb];

@@ -58,18 +58,30 @@ impl State {
     }
 
     pub(super) fn copy_queues(&mut self, now: Duration) {
-        let hosts: Vec<_> = self.queues.keys().cloned().collect();
-        for host in hosts {
-            let Some(master) = self.queue_linked(&host) else {
+        let delay = self.settings.replication_delay;
+        let news = |host: &HostName, queue: &Queue| {
+            let master = &self.queues[&self.queue_linked(host)?];
+            let arrived = master.log.partition_point(|(_, at)| *at + delay <= now);
+            // A copy that is in step takes what is new, any other takes all.
+            let from = if queue.synced {
+                queue.log.len().min(arrived)
+            } else {
+                0
+            };
+            Some((from, master.log[from..arrived].to_vec()))
+        };
+        let news: Vec<_> = self
+            .queues
+            .iter()
+            .map(|(host, queue)| news(host, queue))
+            .collect();
+        for (queue, news) in self.queues.values_mut().zip(news) {
+            let Some((from, entries)) = news else {
                 continue;
             };
-            let delay = self.settings.replication_delay;
-            let source = self.queues[&master]
-                .log
-                .clone_if_needed(&self.queues[&host], delay, now);
-            let queue = self.queues.get_mut(&host).expect("a known host");
-            if let Some(log) = source {
-                queue.log = log;
+            if !queue.synced || !entries.is_empty() {
+                queue.log.truncate(from);
+                queue.log.extend(entries);
             }
             queue.synced = true;
         }
@@ -109,28 +121,5 @@ impl State {
             queue.of = Some(master.clone());
             queue.synced = false;
         }
-    }
-}
-
-trait CopyOf {
-    fn clone_if_needed(
-        &self,
-        copy: &Queue,
-        delay: Duration,
-        now: Duration,
-    ) -> Option<Vec<(u64, Duration)>>;
-}
-
-impl CopyOf for Vec<(u64, Duration)> {
-    /// The master's log as far as it has arrived, when that is news.
-    fn clone_if_needed(
-        &self,
-        copy: &Queue,
-        delay: Duration,
-        now: Duration,
-    ) -> Option<Vec<(u64, Duration)>> {
-        let arrived = self.partition_point(|(_, at)| *at + delay <= now);
-        let same = copy.synced && copy.log.len() >= arrived;
-        (!same).then(|| self[..arrived].to_vec())
     }
 }

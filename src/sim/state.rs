@@ -81,7 +81,7 @@ impl State {
         Self {
             machines: topology
                 .hosts()
-                .map(|host| (host.name.clone(), Machine::default()))
+                .map(|host| (host.name.clone(), Machine::deployed(host.site.clone())))
                 .collect(),
             databases: databases.collect(),
             proxies: names(Role::Lb)
@@ -115,15 +115,14 @@ impl State {
 
     #[must_use]
     pub fn site_of(&self, host: &HostName) -> SiteName {
-        let host = self.topology().host(host.as_str());
-        host.expect("a host of the topology").site.clone()
+        self.machines[host].site.clone()
     }
 
     /// Both run, and packets pass between them.
     #[must_use]
     pub fn connected(&self, one: &HostName, other: &HostName) -> bool {
-        let same_site = || self.site_of(one) == self.site_of(other);
-        self.is_on(one) && self.is_on(other) && (self.linked || same_site())
+        let (one, other) = (&self.machines[one], &self.machines[other]);
+        one.on && other.on && (self.linked || one.site == other.site)
     }
 
     /// The host of that role in a site.
