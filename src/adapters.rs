@@ -3,6 +3,7 @@
 pub mod aws;
 pub mod database;
 pub mod guard_client;
+pub mod journal_file;
 pub mod ledger;
 pub mod pki;
 pub mod queues;

@@ -17,7 +17,7 @@ pub mod ports;
 pub mod probe;
 pub mod provision;
 pub mod run;
-pub mod status;
 pub mod sim;
+pub mod status;
 pub mod step;
 pub mod topology;

@@ -38,6 +38,7 @@ fn a_switchover_succeeds() {
 #[test]
 fn random_schedules() {
     for seed in seeds() {
+        eprintln!("{seed} {:?}", std::time::SystemTime::now());
         if let Err(failure) = hafail::sim::schedule::run(seed, None) {
             panic!("{failure}");
         }

@@ -8,7 +8,11 @@ use crate::{
     topology::{Replication, Role},
 };
 
-use super::{Core, State, clients::Waiting, database::RECORD};
+use super::{
+    Core, State,
+    clients::{Vote, Waiting},
+    database::RECORD,
+};
 
 /// An invariant that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +35,7 @@ pub struct Ledger {
     pub waiting: Vec<Waiting>,
     /// Ids of acknowledged writes, and when.
     pub acknowledged: Vec<(u64, Duration)>,
-    pub votes_waiting: Vec<(u64, HostName)>,
+    pub votes_waiting: Vec<Vote>,
     pub votes_accepted: Vec<u64>,
     /// What was told to load balancers and guards, for comparing with plans.
     pub orders: Vec<(HostName, OrderRequest)>,
@@ -87,7 +91,8 @@ impl Ledger {
 
 /// What must hold at every instant.
 pub(super) fn instant(core: &mut Core) {
-    core.state.accept_votes();
+    let now = core.now();
+    core.state.accept_votes(now);
     let writers: Vec<_> = core.state.writers().map(|host| host.to_string()).collect();
     if writers.len() > 1 {
         let what = format!("{} can acknowledge writes at once", writers.join(" and "));

@@ -17,8 +17,23 @@ use super::{Core, State, core::Slot, database::Record};
 pub struct Waiting {
     pub id: u64,
     pub host: HostName,
-    pub answer: Option<Slot<Result<(), PortError>>>,
+    /// Where the client is.
+    site: SiteName,
+    /// The client does not wait longer.
+    until: Duration,
+    answer: Option<Slot<Result<(), PortError>>>,
 }
+
+/// A vote that waits for its confirmation.
+pub struct Vote {
+    id: u64,
+    host: HostName,
+    site: SiteName,
+    until: Duration,
+}
+
+/// Patience of the clients at the sites.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Clients at all sites, for ever.
 pub(super) fn start(core: &mut Core) {
@@ -31,7 +46,7 @@ fn tick(core: &mut Core) {
     let now = core.now();
     let sites: Vec<_> = core.state.topology().sites.keys().cloned().collect();
     for site in &sites {
-        core.state.write(site, now, None);
+        core.state.client(site, now);
         core.state.vote(site, now);
     }
     core.let_it_flow();
@@ -51,7 +66,7 @@ pub(super) fn write_once(
     if now >= until {
         return;
     }
-    if core.state.write(&site, now, Some(&answer)) {
+    if core.state.write(&site, now, until, Some(&answer)) {
         core.let_it_flow();
         return;
     }
@@ -61,11 +76,20 @@ pub(super) fn write_once(
 }
 
 impl State {
+    /// The client of a site sends one write after the other.
+    fn client(&mut self, site: &SiteName, now: Duration) {
+        let mut waiting = self.ledger.waiting.iter();
+        if !waiting.any(|write| write.answer.is_none() && &write.site == site) {
+            self.write(site, now, now + PATIENCE, None);
+        }
+    }
+
     /// Sends a write through the site's load balancer; false: it is held.
     fn write(
         &mut self,
         site: &SiteName,
         now: Duration,
+        until: Duration,
         answer: Option<&Slot<Result<(), PortError>>>,
     ) -> bool {
         let lb = self.host_in(site, Role::Lb);
@@ -79,7 +103,14 @@ impl State {
         let database = self.databases.get_mut(&host).expect("a known host");
         database.log.push(Record { id, at: now });
         let answer = answer.cloned();
-        self.ledger.waiting.push(Waiting { id, host, answer });
+        let site = site.clone();
+        self.ledger.waiting.push(Waiting {
+            id,
+            host,
+            site,
+            until,
+            answer,
+        });
         true
     }
 
@@ -89,7 +120,7 @@ impl State {
         for write in waiting {
             let database = &self.databases[&write.host];
             let alive = database.state == PostgresState::Primary && database.has(write.id);
-            if !alive {
+            if !alive || write.until < now {
                 continue;
             }
             let confirmed = |standby: &HostName| self.databases[standby].has(write.id);
@@ -112,6 +143,14 @@ impl State {
             return;
         };
         let queue = &self.queues[&host];
+        if self
+            .ledger
+            .votes_waiting
+            .iter()
+            .any(|vote| &vote.site == site)
+        {
+            return;
+        }
         if !self.connected(&lb, &host) || queue.of.is_some() || now < queue.paused_until {
             return;
         }
@@ -121,32 +160,34 @@ impl State {
             .expect("a known host")
             .log
             .push((id, now));
-        self.ledger.votes_waiting.push((id, host));
+        let (site, until) = (site.clone(), now + PATIENCE);
+        self.ledger.votes_waiting.push(Vote {
+            id,
+            host,
+            site,
+            until,
+        });
     }
 
     /// A vote counts once a copy of its master has it.
-    pub(super) fn accept_votes(&mut self) {
+    pub(super) fn accept_votes(&mut self, now: Duration) {
         let waiting = std::mem::take(&mut self.ledger.votes_waiting);
-        for (id, host) in waiting {
+        for vote in waiting {
             let has = |queue: &HostName| {
-                self.queues[queue]
-                    .log
-                    .iter()
-                    .rev()
-                    .take(64)
-                    .any(|(v, _)| *v == id)
+                let recent = self.queues[queue].log.iter().rev().take(500);
+                recent.into_iter().any(|(id, _)| *id == vote.id)
             };
-            if self.queues[&host].of.is_some() || !has(&host) {
+            if vote.until < now || self.queues[&vote.host].of.is_some() || !has(&vote.host) {
                 continue;
             }
             let copies = self
                 .queues
                 .iter()
-                .filter(|(_, queue)| queue.of.as_ref() == Some(&host));
+                .filter(|(_, queue)| queue.of.as_ref() == Some(&vote.host));
             if copies.into_iter().any(|(copy, _)| has(copy)) {
-                self.ledger.votes_accepted.push(id);
+                self.ledger.votes_accepted.push(vote.id);
             } else {
-                self.ledger.votes_waiting.push((id, host));
+                self.ledger.votes_waiting.push(vote);
             }
         }
     }
