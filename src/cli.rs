@@ -1,6 +1,7 @@
 //! The command line: one command, one file.
 
 mod error;
+mod operating;
 mod inputs;
 mod ui;
 
@@ -32,6 +33,14 @@ macro_rules! commands {
 }
 
 commands! {
+    /// Make another region active: switchover when its primary is healthy, failover otherwise.
+    Failover => failover,
+    /// Go on with a run that was interrupted.
+    Resume => resume,
+    /// Bring a database that was lost back as a standby.
+    Rejoin => rejoin,
+    /// Show earlier runs.
+    History => history,
     /// Check a topology file and say all that is wrong with it.
     Validate => validate,
     /// Print the JSON Schema of topology files, for editors.

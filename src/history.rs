@@ -105,6 +105,13 @@ impl Ground {
             .is_some_and(|guard| guard.known().is_some())
     }
 
+    /// Whether the machine of the host is not known to be down.
+    #[must_use]
+    pub fn may_boot(&self, host: &str) -> bool {
+        let state = self.snapshot.machines.get(host).and_then(Knowledge::known);
+        state.is_none_or(|state| !state.is_down())
+    }
+
     fn sight<'a>(&'a self, topology: &'a Topology) -> Sight<'a> {
         Sight {
             topology,

@@ -16,6 +16,7 @@ pub mod playbook;
 pub mod ports;
 pub mod probe;
 pub mod provision;
+pub mod report;
 pub mod run;
 pub mod sim;
 pub mod status;
