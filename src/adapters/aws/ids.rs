@@ -39,7 +39,6 @@ impl Ids {
         }
     }
 
-
     /// The logical name; the id itself where it is none of ours.
     pub(super) fn key(&self, id: Option<&str>) -> Key {
         let id = id.unwrap_or("unknown");
