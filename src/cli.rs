@@ -3,6 +3,7 @@
 mod error;
 mod inputs;
 mod ui;
+mod world;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -38,6 +39,10 @@ commands! {
     Schema => schema,
     /// Print the script that makes a shell complete commands and options.
     Completions => completions,
+    /// Say what is seen of everything, what follows from it and what to do.
+    Status => status,
+    /// Vote like many users, and account for every vote.
+    Load => load,
     /// Run PostgreSQL on this host and take orders for it (a daemon).
     Guard => guard,
 }

@@ -34,7 +34,8 @@ pub struct Places<'a> {
     pub remote: &'a dyn Remote,
     /// The hosts as found, and why others were not.
     pub found: &'a FoundHosts,
-    pub store: &'a dyn Store,
+    /// The journal of runs; none: there is no journal here.
+    pub store: Option<&'a dyn Store>,
 }
 
 /// Looks at everything.
@@ -109,7 +110,10 @@ async fn names(topology: &Topology, world: &World) -> BTreeMap<String, Names> {
 }
 
 /// The last runs, newest first.
-async fn runs(store: &dyn Store) -> Knowledge<Vec<RunLine>> {
+async fn runs(store: Option<&dyn Store>) -> Knowledge<Vec<RunLine>> {
+    let Some(store) = store else {
+        return Knowledge::Absent;
+    };
     let ids = match store.list().await {
         Ok(ids) => ids,
         Err(error) => return Knowledge::unknown(error),
