@@ -20,12 +20,7 @@ pub use ready::Surroundings;
 pub use schema::schema;
 pub use secret::{SecretName, SecretSource};
 
-use std::{
-    collections::BTreeMap,
-    net::Ipv4Addr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::Ipv4Addr, path::PathBuf, time::Duration};
 
 use ipnet::Ipv4Net;
 use serde::Serialize;

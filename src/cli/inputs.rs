@@ -77,11 +77,7 @@ fn one_line(file: &str, problem: &Problem) -> String {
 
 impl From<Problems> for CommandError {
     fn from(problems: Problems) -> Self {
-        let mut error = Self::new(
-            Exit::Invalid,
-            format!("{problems}\n\n{}", problems.render()),
-        )
-        .id("invalid-topology");
+        let mut error = Self::new(Exit::Invalid, problems.to_string()).id("invalid-topology");
         error.details = serde_json::json!({ "problems": problems.problems });
         error
     }

@@ -121,14 +121,24 @@ fn entries<T>(field: Option<&At<Entries<T>>>) -> &[(Key, At<T>)] {
 
 /// Reports keys that are no names.
 fn check_name(key: &Key, what: &str, reader: &mut Reader<'_>) {
-    if let Err(error) = HostName::try_from(key.text.clone()) {
-        let message = format!("the name of {what} is not valid: {error}");
-        reader.error(
-            "invalid-name",
-            key.at,
-            message,
-            "rename it, such as site1-db",
+    if HostName::try_from(key.text.clone()).is_err() {
+        let message = format!(
+            "{what} `{}` is not named by 1 to 63 lower-case letters, digits and inner hyphens",
+            key.text
         );
+        let plain = |c: char| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_lowercase()
+            } else {
+                '-'
+            }
+        };
+        let other: String = key.text.chars().map(plain).take(63).collect();
+        let hint = match other.trim_matches('-') {
+            "" => "rename it, such as site1-db".to_owned(),
+            other => format!("rename it, such as {other}"),
+        };
+        reader.error("invalid-name", key.at, message, hint);
     }
 }
 

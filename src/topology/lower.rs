@@ -106,7 +106,7 @@ pub(super) fn path(text: &str, folder: &Path) -> PathBuf {
 fn access(raw: &raw::Access, folder: &Path) -> Option<Access> {
     let networks = raw.ssh_from.iter().flat_map(|at| &at.value.0);
     Some(Access {
-        ssh_user: raw.ssh_user.get()?.0.clone(),
+        ssh_user: raw.ssh_user.get()?.clone(),
         ssh_from: networks.map(|at| at.value.0).collect(),
         ssh_key: raw.ssh_key.as_ref().map(|at| path(&at.value, folder)),
     })

@@ -77,13 +77,23 @@ fn broken(error: &serde_saphyr::Error) -> Problem {
         position,
     );
     let message = error.without_snippet().to_string();
+    let message = message.split(" at line ").next().unwrap_or(&message);
+    let (message, hint) = if message.starts_with("multiple YAML documents") {
+        let message = "a second document begins before this".to_owned();
+        (
+            message,
+            "one file holds one topology: remove the line `---`",
+        )
+    } else {
+        let hint = "check indentation, quotes, colons and brackets here and on the line before";
+        (format!("this is not YAML: {message}"), hint)
+    };
     Problem {
         severity: Severity::Error,
         id: "broken-yaml",
         at,
-        message: format!("this is not YAML: {message}"),
-        hint: "check indentation, quotes, colons and brackets here and on the line before"
-            .to_owned(),
+        message,
+        hint: hint.to_owned(),
     }
 }
 

@@ -4,6 +4,9 @@ use std::fmt;
 
 use serde::Serialize;
 
+/// The id of a problem whose place may hold a secret: never shown.
+pub(super) const PLAIN_SECRET: &str = "plain-secret";
+
 /// Where something stands in the file. Lines and columns count from 1,
 /// columns in characters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -97,21 +100,36 @@ impl Problems {
     /// All of them for people: place, sentence, excerpt, hint.
     #[must_use]
     pub fn render(&self) -> String {
+        let source = self.without_secrets();
         let each = self.problems.iter().map(|problem| {
             Rendered {
                 file: &self.file,
-                source: &self.text,
+                source: &source,
                 problem,
             }
             .to_string()
         });
         each.collect::<Vec<_>>().join("\n")
     }
+
+    /// The lines of the file, with stars where secrets stand in it.
+    fn without_secrets(&self) -> Vec<String> {
+        let mut lines: Vec<String> = self.text.lines().map(str::to_owned).collect();
+        for problem in self.problems.iter().filter(|p| p.id == PLAIN_SECRET) {
+            let at = problem.at;
+            if let Some(line) = at.line.checked_sub(1).and_then(|n| lines.get_mut(n)) {
+                let hidden = at.column - 1..at.column - 1 + at.length.max(1);
+                let star = |(n, c)| if hidden.contains(&n) { '*' } else { c };
+                *line = line.chars().enumerate().map(star).collect();
+            }
+        }
+        lines
+    }
 }
 
 struct Rendered<'a> {
     file: &'a str,
-    source: &'a str,
+    source: &'a [String],
     problem: &'a Problem,
 }
 
@@ -134,7 +152,7 @@ impl fmt::Display for Rendered<'_> {
             length,
         } = *at;
         writeln!(f, "{}:{line}:{column}: {word}: {message}", self.file)?;
-        if let Some(text) = line.checked_sub(1).and_then(|n| self.source.lines().nth(n)) {
+        if let Some(text) = line.checked_sub(1).and_then(|n| self.source.get(n)) {
             let gutter = line.to_string().len();
             let before: String = text.chars().take(column - 1).map(blank).collect();
             let rest = text.chars().count().saturating_sub(column - 1);

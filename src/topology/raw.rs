@@ -8,6 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use super::{
     Balance, Coordination, Replication, Role,
     node::{Node, Value},
+    problem::PLAIN_SECRET,
     read::{At, Entries, Field, List, Read, Reader, Required, field_name, record},
     values::{Cidr, Label, Plain, Port, Size, Time},
 };
@@ -63,7 +64,7 @@ record! {
     /// How hosts are reached by SSH.
     Access {
         /// User of the image or machine; must be able to become root.
-        ssh_user: Required<Label>,
+        ssh_user: Required<String>,
         /// Networks from which the bastions accept SSH.
         ssh_from: Option<At<List<Cidr>>>,
         /// The private key, absolute, below `~/` or relative to this file;
@@ -310,7 +311,9 @@ impl Read for Secret {
             Value::Mapping(_) => SecretPlace::read(node, reader).map(Self::Stated),
             // The value itself may be the secret: it is not repeated.
             _ => {
-                reader.wrong_type::<Self>(node);
+                let message = format!("{} does not say where the secret comes from", reader.here());
+                let hint = format!("write {}, never the secret itself", Self::EXPECTED);
+                reader.error(PLAIN_SECRET, node.at, message, hint);
                 None
             }
         }

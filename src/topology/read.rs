@@ -35,6 +35,8 @@ pub(super) struct Reader<'a> {
     pub problems: Vec<Problem>,
     source: &'a str,
     path: Vec<String>,
+    /// Paths whose values were wrong, and reported.
+    wrong: Vec<String>,
 }
 
 /// Something that can be read from a node.
@@ -48,7 +50,8 @@ pub(super) trait Read: Sized {
 
 /// The value of a known key of a record.
 pub(super) trait Field: Sized {
-    fn take(fields: &Fields<'_>, name: &str, reader: &mut Reader<'_>) -> Self;
+    /// `about` describes the key, for whoever left it out.
+    fn take(fields: &Fields<'_>, name: &str, about: &str, reader: &mut Reader<'_>) -> Self;
 }
 
 /// The entries of a record whose keys are all known.
@@ -63,11 +66,22 @@ impl<'a> Reader<'a> {
             problems: Vec::new(),
             source,
             path: Vec::new(),
+            wrong: Vec::new(),
         }
     }
 
     /// Reads the whole document.
     pub fn read_document<T: Read>(&mut self, node: &Node) -> Option<T> {
+        if let Value::Null = node.value {
+            let at = Position {
+                line: 1,
+                column: 1,
+                length: 0,
+            };
+            let hint = "hafail init FILE writes one to begin with";
+            self.error("empty", at, "there is nothing in this file", hint);
+            return None;
+        }
         T::read(node, self)
     }
 
@@ -114,8 +128,18 @@ impl<'a> Reader<'a> {
     pub fn read_at<T: Read>(&mut self, step: &str, node: &Node) -> Option<At<T>> {
         self.path.push(step.to_owned());
         let value = T::read(node, self);
+        if value.is_none() {
+            self.wrong.push(self.path.join("."));
+        }
         self.path.pop();
         value.map(|value| At { at: node.at, value })
+    }
+
+    /// Whether the value at that path was there and wrong: what follows from
+    /// its absence is no problem of its own.
+    pub fn was_wrong(&self, path: &[&str]) -> bool {
+        let path = path.join(".");
+        self.wrong.contains(&path)
     }
 
     /// Where the reader is, such as `` `database.port` ``.
@@ -133,14 +157,17 @@ impl<'a> Reader<'a> {
             Value::Integer(_) | Value::Real(_) | Value::Bool(_) if T::EXPECTED.contains("text") => {
                 format!("put it in quotes: \"{}\"", self.written(node))
             }
+            Value::Text(text) if T::EXPECTED.contains(" number") && text.parse::<u32>().is_ok() => {
+                format!("take it out of the quotes: {text}")
+            }
             _ => format!("write {}", expected::<T>()),
         };
-        let message = format!(
-            "{} is {}, not {}",
-            self.here(),
-            node.value.kind(),
-            expected::<T>()
-        );
+        let wanted = expected::<T>();
+        let wanted = match wanted.starts_with("a mapping") {
+            true => "a mapping",
+            false => &wanted,
+        };
+        let message = format!("{} is {}, not {wanted}", self.here(), node.value.kind());
         self.error("wrong-type", node.at, message, hint);
     }
 
@@ -229,6 +256,20 @@ pub(super) fn expected<T: Read>() -> String {
     T::EXPECTED.trim_end_matches(", ").replace("r#", "")
 }
 
+/// A comment's words without line breaks and final dot.
+fn sentence(comment: &str) -> String {
+    let words: Vec<_> = comment.split_whitespace().collect();
+    let text = words.join(" ");
+    let text = text.trim_end_matches('.');
+    let mut letters = text.chars();
+    match (letters.next(), letters.next()) {
+        (Some(first), Some(second)) if second.is_lowercase() => {
+            format!("{}{}", first.to_lowercase(), &text[first.len_utf8()..])
+        }
+        _ => text.to_owned(),
+    }
+}
+
 /// A field's name as it stands in files.
 pub(super) fn field_name(identifier: &str) -> &str {
     identifier.strip_prefix("r#").unwrap_or(identifier)
@@ -243,7 +284,12 @@ pub(super) fn closest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) 
         )
     };
     let scored = known.into_iter().map(|name| (likeness(name), name));
-    let best = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
+    let mut scored: Vec<_> = scored.collect();
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let best = scored.first()?;
+    if scored.get(1).is_some_and(|second| second.0 >= best.0) {
+        return None;
+    }
     (best.0 > 0.8).then_some(best.1)
 }
 
@@ -265,10 +311,10 @@ impl<'n> Fields<'n> {
 }
 
 impl<T: Read> Field for Required<T> {
-    fn take(fields: &Fields<'_>, name: &str, reader: &mut Reader<'_>) -> Self {
+    fn take(fields: &Fields<'_>, name: &str, about: &str, reader: &mut Reader<'_>) -> Self {
         let Some(node) = fields.get(name) else {
             let message = format!("{} lacks `{name}`", reader.here());
-            let hint = format!("add `{name}:` with {}", expected::<T>());
+            let hint = format!("add `{name}:` ({})", sentence(about));
             reader.error(
                 "missing-key",
                 Position {
@@ -285,7 +331,7 @@ impl<T: Read> Field for Required<T> {
 }
 
 impl<T: Read> Field for Option<At<T>> {
-    fn take(fields: &Fields<'_>, name: &str, reader: &mut Reader<'_>) -> Self {
+    fn take(fields: &Fields<'_>, name: &str, _: &str, reader: &mut Reader<'_>) -> Self {
         let node = fields.get(name)?;
         match node.value {
             Value::Null => None,
@@ -296,12 +342,12 @@ impl<T: Read> Field for Option<At<T>> {
 
 /// Declares a record of the file once: its keys, its reader and its schema.
 macro_rules! record {
-    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $kind:ty,)* }) => {
+    ($(#[$doc:meta])* $name:ident { $($(#[doc = $field_doc:literal])* $field:ident: $kind:ty,)* }) => {
         $(#[$doc])*
         #[derive(schemars::JsonSchema)]
         #[schemars(deny_unknown_fields)]
         pub(in crate::topology) struct $name {
-            $($(#[$field_doc])* pub $field: $kind,)*
+            $($(#[doc = $field_doc])* pub $field: $kind,)*
         }
 
         impl Read for $name {
@@ -309,7 +355,7 @@ macro_rules! record {
 
             fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
                 let fields = reader.fields::<Self>(node, &[$(stringify!($field)),*])?;
-                $(let $field = <$kind as Field>::take(&fields, field_name(stringify!($field)), reader);)*
+                $(let $field = <$kind as Field>::take(&fields, field_name(stringify!($field)), concat!($($field_doc),*), reader);)*
                 Some(Self { $($field),* })
             }
         }

@@ -123,7 +123,7 @@ impl Read for Size {
 }
 
 impl Read for Port {
-    const EXPECTED: &'static str = "a port from 1 to 65535";
+    const EXPECTED: &'static str = "a port number such as 8080";
 
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let Value::Integer(number) = node.value else {
@@ -133,7 +133,8 @@ impl Read for Port {
         match u16::try_from(number) {
             Ok(port) if port > 0 => Some(Self(port)),
             _ => {
-                reader.invalid::<Self>(node, &format!("{number} is no port"));
+                let why = format!("{number} is no port; ports go from 1 to 65535");
+                reader.invalid::<Self>(node, &why);
                 None
             }
         }
@@ -141,7 +142,7 @@ impl Read for Port {
 }
 
 impl Read for u32 {
-    const EXPECTED: &'static str = "a whole number from 0";
+    const EXPECTED: &'static str = "a whole number such as 3";
 
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let Value::Integer(number) = node.value else {
@@ -240,7 +241,7 @@ macro_rules! names {
 
             fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
                 convert(node, reader, |text| {
-                    Self::try_from(text.to_owned()).map_err(|error| error.to_string())
+                    Self::try_from(text.to_owned()).map_err(|_| format!("`{text}` is not 1 to 63 lower-case letters, digits and inner hyphens"))
                 })
             }
         }
@@ -248,7 +249,7 @@ macro_rules! names {
 }
 
 names! {
-    Label: "a name in lower-case text, such as vote-1",
+    Label: "a name such as vote-1",
     SiteName: "the name of a site, such as site1",
     Region: "a region such as eu-west-1",
 }
@@ -335,7 +336,10 @@ impl<T: Read> Read for Entries<T> {
             reader.error("wrong-type", node.at, message, hint);
             return None;
         };
-        let all = entries.len();
+        let all = match &node.value {
+            Value::Mapping(all) => all.len(),
+            _ => 0,
+        };
         let read = |(key, node): (&Key, &Node)| {
             let value = reader.read_at(&key.text, node)?;
             Some((key.clone(), value))

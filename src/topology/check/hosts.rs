@@ -18,11 +18,12 @@ pub(super) fn check(plan: &Overview<'_>, reader: &mut Reader<'_>) {
         one_each(site, reader);
         ways_in(site, reader);
         for host in &site.hosts {
-            place(host, reader);
+            place(site, host, reader);
             host_key(host.raw, reader);
             disk(host.raw, reader);
         }
     }
+    ssh_user(plan, reader);
     provision(plan, reader);
     witness(plan, reader);
 }
@@ -217,8 +218,15 @@ fn ways_in(site: &SiteView<'_>, reader: &mut Reader<'_>) {
 }
 
 /// A host is either made or exists.
-fn place(host: &HostView<'_>, reader: &mut Reader<'_>) {
+fn place(site: &SiteView<'_>, host: &HostView<'_>, reader: &mut Reader<'_>) {
     let (raw, name, at) = (host.raw, &host.key.text, host.key.at);
+    let path = |key| ["sites", &site.key.text, "hosts", &host.key.text, key];
+    if ["type", "subnet", "address", "host_key"]
+        .iter()
+        .any(|key| reader.was_wrong(&path(key)))
+    {
+        return;
+    }
     let made = raw.r#type.as_ref().map(|field| field.at);
     if host.is_static() {
         let made = made
@@ -345,6 +353,26 @@ fn disk(raw: &raw::Host, reader: &mut Reader<'_>) {
     }
 }
 
+fn ssh_user(plan: &Overview<'_>, reader: &mut Reader<'_>) {
+    let user = plan
+        .raw
+        .access
+        .get()
+        .and_then(|access| access.ssh_user.0.as_ref());
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
+    if let Some(user) = user
+        && (!user.value.chars().all(plain) || user.value.starts_with('-'))
+    {
+        let message = format!("`{}` is not the name of a user", user.value);
+        reader.error(
+            "invalid-name",
+            user.at,
+            message,
+            "write one such as admin or ec2-user",
+        );
+    }
+}
+
 fn provision(plan: &Overview<'_>, reader: &mut Reader<'_>) {
     let instance = plan
         .hosts()
@@ -368,6 +396,7 @@ fn provision(plan: &Overview<'_>, reader: &mut Reader<'_>) {
         reader.error("missing-key", instance.key.at, message, hint);
     }
     if let Some(access) = &plan.raw.access.0
+        && !reader.was_wrong(&["access", "ssh_from"])
         && access
             .value
             .ssh_from

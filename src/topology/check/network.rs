@@ -74,6 +74,10 @@ fn size(net: Ipv4Net, at: Position, what: &str, reader: &mut Reader<'_>) {
 
 fn presence(site: &SiteView<'_>, reader: &mut Reader<'_>) {
     let raw = site.raw;
+    let wrong = |key| reader.was_wrong(&["sites", &site.key.text, key]);
+    if wrong("cidr") || wrong("subnets") {
+        return;
+    }
     let made = site.hosts.iter().any(|host| host.raw.subnet.is_some());
     match (&raw.cidr, &raw.subnets) {
         (None, Some(subnets)) => {
@@ -104,19 +108,23 @@ fn region(site: &SiteView<'_>, reader: &mut Reader<'_>) {
     let (Some(region), true) = (&site.raw.region.0, site.raw.cidr.is_some()) else {
         return;
     };
-    let parts: Vec<_> = region.value.as_str().split('-').collect();
-    let (Some((last, words)), true) = (parts.split_last(), parts.len() >= 3) else {
-        return not_a_region(region.value.as_str(), region.at, reader);
-    };
-    let letters = |word: &&str| word.bytes().all(|b| b.is_ascii_lowercase());
-    if !words.iter().all(letters) || last.len() != 1 || !last.bytes().all(|b| b.is_ascii_digit()) {
-        not_a_region(region.value.as_str(), region.at, reader);
+    if !is_region(region.value.as_str()) {
+        let message = format!("`{}` is not the name of a cloud region", region.value);
+        let hint = "write one such as eu-west-1";
+        reader.error("invalid-value", region.at, message, hint);
     }
 }
 
-fn not_a_region(name: &str, at: Position, reader: &mut Reader<'_>) {
-    let message = format!("`{name}` is not the name of a cloud region");
-    reader.error("invalid-value", at, message, "write one such as eu-west-1");
+fn is_region(name: &str) -> bool {
+    let parts: Vec<_> = name.split('-').collect();
+    let letters = |word: &&str| word.bytes().all(|b| b.is_ascii_lowercase());
+    let Some((last, words)) = parts.split_last() else {
+        return false;
+    };
+    words.len() >= 2
+        && words.iter().all(letters)
+        && last.len() == 1
+        && last.bytes().all(|b| b.is_ascii_digit())
 }
 
 fn subnets(site: &SiteView<'_>, reader: &mut Reader<'_>) {
@@ -157,6 +165,9 @@ fn zone(site: &SiteView<'_>, key: &Key, subnet: &raw::Subnet, reader: &mut Reade
     let (Some(zone), Some(region)) = (&subnet.zone.0, site.raw.region.get()) else {
         return;
     };
+    if !is_region(region.as_str()) {
+        return;
+    }
     let inside = zone.value.0.strip_prefix(region.as_str());
     if inside.is_none_or(|rest| !rest.ends_with(|c: char| c.is_ascii_lowercase())) {
         let message = format!(
@@ -189,15 +200,19 @@ fn host_subnet(site: &SiteView<'_>, host: &HostView<'_>, reader: &mut Reader<'_>
         );
         return unknown(reader, name.at, message, &name.value.0, &known);
     };
-    for (role, word) in [(Role::Bastion, "bastion"), (Role::Lb, "lb")] {
-        if host.is(role) && !is_public(subnet) {
-            let message = format!(
-                "the {word} `{}` is in the private subnet `{}`: nobody outside can reach it",
-                host.key.text, name.value.0
-            );
-            let hint = "put it into a subnet with `public: true`";
-            reader.error("private-entrance", name.at, message, hint);
-        }
+    let wrong = reader.was_wrong(&["sites", &site.key.text, "subnets", &name.value.0, "public"]);
+    let entrances = [(Role::Bastion, "bastion"), (Role::Lb, "lb")].into_iter();
+    let entrances: Vec<_> = entrances.filter(|(role, _)| host.is(*role)).collect();
+    if let Some((_, word)) = entrances.first()
+        && !is_public(subnet)
+        && !wrong
+    {
+        let message = format!(
+            "the {word} `{}` is in the private subnet `{}`: nobody outside can reach it",
+            host.key.text, name.value.0
+        );
+        let hint = "put it into a subnet with `public: true`";
+        reader.error("private-entrance", name.at, message, hint);
     }
     if let (Some(address), Some(cidr)) = (&host.raw.address, subnet.cidr.get()) {
         address_inside(address, cidr.0, reader);
@@ -234,6 +249,12 @@ fn egress(plan: &Overview<'_>, site: &SiteView<'_>, reader: &mut Reader<'_>) {
         subnet.is_some_and(|subnet| !is_public(subnet))
     });
     let Some(host) = private else { return };
+    let wrong = |(key, _): &(Key, _)| {
+        reader.was_wrong(&["sites", &site.key.text, "subnets", &key.text, "public"])
+    };
+    if entries(site.raw.subnets.as_ref()).iter().any(wrong) {
+        return;
+    }
     let nat = provision.value.nat_gateway.as_ref();
     if let Some(nat) = nat
         && !nat.value

@@ -40,7 +40,8 @@ pub(super) fn check(plan: &Overview<'_>, reader: &mut Reader<'_>) {
         }
     }
     for (key, service) in entries(plan.raw.stack.0.as_ref()) {
-        shape(&key.text, key.at, &service.value, reader);
+        limits(&key.text, key.at, &service.value, reader);
+        shape(&key.text, &service.value, reader);
     }
 }
 
@@ -152,7 +153,14 @@ fn replicas_on_a_host(raw: &raw::Service, apps: usize) -> u32 {
 const MOST_REPLICAS: u32 = 100;
 
 /// The three ports of a service belong together.
-fn shape(name: &str, at: Position, raw: &raw::Service, reader: &mut Reader<'_>) {
+fn shape(name: &str, raw: &raw::Service, reader: &mut Reader<'_>) {
+    let wrong = |key| reader.was_wrong(&["stack", name, key]);
+    if ["container_port", "host_port", "public_port"]
+        .into_iter()
+        .any(wrong)
+    {
+        return;
+    }
     let (inner, outer, public) = (&raw.container_port, &raw.host_port, &raw.public_port);
     let mut lacks = |key: &str, because: &str, at: Position, hint: &str| {
         let message = format!("the service `{name}` has `{because}` and lacks `{key}`");
@@ -183,6 +191,10 @@ fn shape(name: &str, at: Position, raw: &raw::Service, reader: &mut Reader<'_>) 
         }
         (Some(_), Some(_)) => {}
     }
+}
+
+/// How many replicas there can be, and whether ports are left for them.
+fn limits(name: &str, at: Position, raw: &raw::Service, reader: &mut Reader<'_>) {
     if let Some(replicas) = &raw.replicas
         && replicas.value > MOST_REPLICAS
     {
@@ -204,7 +216,7 @@ fn shape(name: &str, at: Position, raw: &raw::Service, reader: &mut Reader<'_>) 
             "write 1 or more, or remove the service",
         );
     }
-    if let Some(first) = outer {
+    if let Some(first) = &raw.host_port {
         let last = u32::from(first.value.0) + replicas_on_a_host(raw, 1).max(1) - 1;
         if last > u32::from(u16::MAX) {
             let message = format!("the last replica of `{name}` would get the port {last}");

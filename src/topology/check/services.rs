@@ -3,7 +3,7 @@
 use super::{Overview, check_name, entries};
 use crate::topology::{
     Replication,
-    problem::Position,
+    problem::{PLAIN_SECRET, Position},
     raw,
     read::{At, Reader},
 };
@@ -87,7 +87,7 @@ fn names(raw: &raw::Database, reader: &mut Reader<'_>) {
 
 fn replication(plan: &Overview<'_>, raw: &raw::Database, at: Position, reader: &mut Reader<'_>) {
     match (&raw.replication, plan.replicates()) {
-        (None, true) => {
+        (None, true) if !reader.was_wrong(&["database", "replication"]) => {
             let message = "there are several sites, and `database.replication` is missing";
             let hint = "add `replication: synchronous` (nothing acknowledged is lost) or `asynchronous` (commits do not wait for the other site)";
             reader.error("missing-key", at, message, hint);
@@ -217,7 +217,7 @@ fn secrets(plan: &Overview<'_>, reader: &mut Reader<'_>) {
                 // Not repeated: what stands there may be the secret itself.
                 let message = format!("the secret `{name}` names no environment variable");
                 let hint = "write the name of the variable, such as VOTE_DB_PASSWORD, never the secret itself";
-                reader.error("invalid-value", variable.at, message, hint);
+                reader.error(PLAIN_SECRET, variable.at, message, hint);
             }
             _ => {}
         }

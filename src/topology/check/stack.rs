@@ -78,10 +78,7 @@ fn template(service: &str, key: &str, value: &At<Plain>, reader: &mut Reader<'_>
         }
         let message = format!("`{key}` of `{service}` uses `{name}`, which is not known");
         let hint = match closest(&name, ENVIRONMENT_VARIABLES) {
-            Some(near) => format!(
-                "did you mean `{near}`? Known: {}",
-                list(&ENVIRONMENT_VARIABLES)
-            ),
+            Some(near) => format!("did you mean `{near}`?"),
             None => format!("known: {}", list(&ENVIRONMENT_VARIABLES)),
         };
         reader.error("unknown-variable", value.at, message, hint);

@@ -1,0 +1,8 @@
+//! What the API describes, in the lab's own words.
+
+pub mod model;
+mod names;
+mod read;
+
+pub use names::{NamesError, read_names};
+pub use read::{ReadError, Reader};

@@ -1,0 +1,254 @@
+//! The way of a vote into the queue.
+//!
+//! A few lanes, each with a connection of its own. A lane takes all votes that
+//! wait at that moment, sends them as one `RPUSH` and, where the replica has to
+//! confirm, one `WAIT` on the same connection: the round trip to the other
+//! region is shared by everybody who waits for it.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use redis::aio::MultiplexedConnection;
+use redis::{RedisError, RedisResult};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::ballot::{Ballot, Fate};
+use crate::args::Durability;
+use crate::backoff::Backoff;
+use crate::queue::{Queue, VOTES};
+
+const LANES: usize = 4;
+/// Votes that may wait for one lane.
+const WAITING: usize = 1_024;
+/// Most votes in one `RPUSH`.
+const BATCH: usize = 256;
+/// Time for Redis to answer, beyond the wait for the replica.
+const ANSWER: Duration = Duration::from_secs(1);
+/// No further attempt is begun so shortly before a voter's time is over.
+const LAST_PAUSE: Duration = Duration::from_millis(250);
+
+/// Why a vote is not accepted.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Refusal {
+    #[error("the form has no vote `a` or `b`")]
+    Invalid,
+    #[error("too many votes wait for the queue")]
+    Overloaded,
+    #[error("the vote was not recorded: the queue cannot be written ({reason})")]
+    Unreachable { reason: String },
+    #[error("the vote was not confirmed ({reason})")]
+    Unconfirmed { reason: String },
+}
+
+impl Refusal {
+    /// A stable word for programs.
+    pub fn id(&self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid-vote",
+            Self::Overloaded => "overloaded",
+            Self::Unreachable { .. } => "queue-unreachable",
+            Self::Unconfirmed { .. } => "not-confirmed",
+        }
+    }
+
+    /// What it means and what to do.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Invalid => "Send the form field vote with the value a or b.",
+            Self::Overloaded | Self::Unreachable { .. } => {
+                "It does not count. Please vote again in a moment."
+            }
+            Self::Unconfirmed { .. } => {
+                "It does not count as accepted, but may still arrive. \
+                 Voting again is safe: every voter counts once."
+            }
+        }
+    }
+
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Invalid => StatusCode::BAD_REQUEST,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+pub(super) type Answer = Result<(), Refusal>;
+
+/// All lanes.
+pub struct Lanes {
+    lanes: Vec<mpsc::Sender<Ballot>>,
+    next: AtomicUsize,
+    timeout: Duration,
+}
+
+impl Lanes {
+    /// Starts the lanes; they connect with their first vote.
+    pub fn start(queue: &Queue, durability: Durability, wait: Duration, timeout: Duration) -> Self {
+        let start = |_| {
+            let (sender, receiver) = mpsc::channel(WAITING);
+            let queue = queue.clone();
+            let wait = (durability == Durability::Replicated).then_some(wait);
+            tokio::spawn(
+                Lane {
+                    queue,
+                    wait,
+                    connection: None,
+                }
+                .run(receiver),
+            );
+            sender
+        };
+        Self {
+            lanes: (0..LANES).map(start).collect(),
+            next: AtomicUsize::new(0),
+            timeout,
+        }
+    }
+
+    /// Returns once the vote is in the queue as durably as configured.
+    ///
+    /// # Errors
+    /// [`Refusal`], at the latest when the voter's time is over.
+    pub async fn cast(&self, payload: String) -> Answer {
+        let deadline = Instant::now() + self.timeout;
+        let fate = Fate::default();
+        let (answer, answered) = oneshot::channel();
+        let ballot = Ballot {
+            payload,
+            deadline,
+            fate: fate.clone(),
+            answer,
+        };
+        let lane = self.next.fetch_add(1, Ordering::Relaxed) % self.lanes.len();
+        self.lanes[lane]
+            .try_send(ballot)
+            .map_err(|_| Refusal::Overloaded)?;
+        match tokio::time::timeout_at(deadline, answered).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) | Err(_) => Err(fate.give_up("no answer in time")),
+        }
+    }
+}
+
+struct Lane {
+    queue: Queue,
+    /// How long the replica may take; `None`: nobody asks it.
+    wait: Option<Duration>,
+    connection: Option<MultiplexedConnection>,
+}
+
+impl Lane {
+    async fn run(mut self, mut waiting: mpsc::Receiver<Ballot>) {
+        let mut batch = Vec::new();
+        while waiting.recv_many(&mut batch, BATCH).await > 0 {
+            self.deliver(std::mem::take(&mut batch)).await;
+        }
+    }
+
+    /// Tries until the votes are in or their time is over. A vote that may
+    /// have arrived already is sent again: votes are idempotent by voter, and
+    /// a voter who waits for the answer has not voted otherwise meanwhile.
+    async fn deliver(&mut self, mut batch: Vec<Ballot>) {
+        let mut backoff = Backoff::new();
+        loop {
+            batch.retain(|ballot| !ballot.answer.is_closed());
+            if batch.is_empty() {
+                return;
+            }
+            match self.attempt(&mut batch).await {
+                Ok(true) => return answer_all(batch, &Ok(())),
+                Ok(false) => {
+                    let reason = "no replica has it".to_owned();
+                    return answer_all(batch, &Err(Refusal::Unconfirmed { reason }));
+                }
+                Err(error) => {
+                    self.connection = None;
+                    batch = expire(batch, &error);
+                    backoff.pause().await;
+                }
+            }
+        }
+    }
+
+    /// One `RPUSH` of the whole batch; true when it is as durable as asked.
+    async fn attempt(&mut self, batch: &mut Vec<Ballot>) -> RedisResult<bool> {
+        let limit = ANSWER + self.wait.unwrap_or_default();
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.queue.connect(limit).await?,
+        };
+        batch.retain(|ballot| ballot.fate.depart());
+        if batch.is_empty() {
+            self.connection = Some(connection);
+            return Ok(true);
+        }
+        let mut push = redis::cmd("RPUSH");
+        push.arg(VOTES);
+        batch.iter().for_each(|ballot| {
+            push.arg(&ballot.payload);
+        });
+        let mut pipeline = redis::pipe();
+        pipeline.add_command(push).ignore();
+        if let Some(wait) = self.wait {
+            pipeline.cmd("WAIT").arg(1).arg(wait.as_millis() as u64);
+        }
+        let replicas: Vec<u32> = match pipeline.query_async(&mut connection).await {
+            Ok(replicas) => replicas,
+            Err(error) => {
+                if !may_have_arrived(&error) {
+                    batch.iter().for_each(|ballot| ballot.fate.came_back());
+                }
+                return Err(error);
+            }
+        };
+        self.connection = Some(connection);
+        Ok(replicas.iter().all(|confirmed| *confirmed >= 1))
+    }
+}
+
+/// A server that answers with an error (read-only, loading, out of memory)
+/// has not taken the votes; after anything else they may have arrived.
+fn may_have_arrived(error: &RedisError) -> bool {
+    !matches!(
+        error.kind(),
+        redis::ErrorKind::Server(_) | redis::ErrorKind::Extension
+    )
+}
+
+fn answer_all(batch: Vec<Ballot>, answer: &Answer) {
+    batch.into_iter().for_each(|ballot| ballot.settle(answer));
+}
+
+/// Answers those whose time is over with the reason, and keeps the rest.
+fn expire(batch: Vec<Ballot>, error: &RedisError) -> Vec<Ballot> {
+    let soon = Instant::now() + LAST_PAUSE;
+    let (over, alive): (Vec<_>, Vec<_>) = batch
+        .into_iter()
+        .partition(|ballot| ballot.deadline <= soon);
+    let reason = error.to_string();
+    over.into_iter().for_each(|ballot| ballot.give_up(&reason));
+    alive
+}
+
+/// Role of the Redis server and number of its connected replicas.
+///
+/// # Errors
+/// When Redis does not answer.
+pub async fn inspect(queue: &Queue) -> RedisResult<(String, u32)> {
+    let mut connection = queue.connect(ANSWER).await?;
+    let info: String = redis::cmd("INFO")
+        .arg("replication")
+        .query_async(&mut connection)
+        .await?;
+    let field = |name: &str| {
+        let mut pairs = info.lines().filter_map(|line| line.trim().split_once(':'));
+        pairs
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| value.to_owned())
+    };
+    let replicas = field("connected_slaves").and_then(|count| count.parse().ok());
+    Ok((field("role").unwrap_or_default(), replicas.unwrap_or(0)))
+}
