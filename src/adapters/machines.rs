@@ -7,43 +7,55 @@ use async_trait::async_trait;
 use super::aws::{Clients, machines};
 use crate::{
     ids::{HostName, Region},
-    inventory::Inventory,
     observation::MachineState,
     ports::{
         PortError,
         cloud::{CloudError, Fault},
         machines::Machines,
     },
+    provision::FoundHosts,
+    topology::{Place, Topology},
 };
 
 /// How long the quick clients try (see [`super::aws`]).
 const WITHIN: std::time::Duration = std::time::Duration::from_secs(6);
 
-/// The instances of an inventory.
+/// The instances of a deployment.
 pub struct Instances {
     clients: Clients,
     ids: BTreeMap<HostName, (Region, String)>,
+    /// Hosts of regions that could not be asked which instances there are.
+    unseen: BTreeMap<HostName, PortError>,
 }
 
 impl Instances {
-    /// Static hosts of the inventory have none.
+    /// The instances that were found; static hosts have none.
     #[must_use]
-    pub fn new(clients: Clients, inventory: &Inventory) -> Self {
-        let hosts = inventory.hosts.values();
+    pub fn new(clients: Clients, topology: &Topology, found: &FoundHosts) -> Self {
+        let hosts = found.inventory.hosts.values();
         let ids = hosts.filter_map(|host| {
             let id = host.instance_id.clone()?;
             Some((host.name.clone(), (host.region.clone(), id)))
         });
+        let missing = topology.hosts().filter_map(|host| {
+            let region = &topology.sites.get(&host.site)?.region;
+            let error = found.errors.get(region)?;
+            let instance = matches!(host.place, Place::Instance { .. });
+            instance.then(|| (host.name.clone(), port_error(error)))
+        });
         Self {
             clients,
             ids: ids.collect(),
+            unseen: missing.collect(),
         }
     }
 
     fn instance(&self, host: &HostName) -> Result<(&super::aws::Regional, &str), PortError> {
-        let (region, id) = self.ids.get(host).ok_or_else(|| PortError::Absent {
+        let absent = || PortError::Absent {
             what: format!("an instance of {host}"),
-        })?;
+        };
+        let unknown = || self.unseen.get(host).cloned().unwrap_or_else(absent);
+        let (region, id) = self.ids.get(host).ok_or_else(unknown)?;
         let at = self
             .clients
             .ec2(Some(region))

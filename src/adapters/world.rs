@@ -115,7 +115,7 @@ pub fn connect(
     let world = World {
         inventory: inventory.clone(),
         guards: Arc::new(guards(topology, vault, &remote)?),
-        machines: Arc::new(Instances::new(clients.clone(), inventory)),
+        machines: Arc::new(Instances::new(clients.clone(), topology, &found)),
         records: Arc::new(ZoneRecords::new(
             clients.clone(),
             Arc::clone(&resolver),

@@ -91,7 +91,7 @@ fn reaction(
         Diagnosis::PrimaryPostgresDead
         | Diagnosis::PrimaryHostDead
         | Diagnosis::PrimaryIsolated
-        | Diagnosis::SiteDark => (Severity::Critical, Some(take_over(topology, view))),
+        | Diagnosis::SiteDark => (Severity::Critical, take_over(topology, view)),
         Diagnosis::StandbyLost | Diagnosis::LagOverBudget => (Severity::Degraded, None),
         Diagnosis::StandbyNotStreaming | Diagnosis::WrongTimeline => {
             (Severity::Degraded, Some(come_back(view, subject)))
@@ -114,8 +114,8 @@ fn stop_older(view: &View) -> Option<String> {
     ))
 }
 
-/// A failover to where a standby can be seen, else a deploy.
-fn take_over(topology: &Topology, view: &View) -> String {
+/// A failover to where a standby can be seen.
+fn take_over(topology: &Topology, view: &View) -> Option<String> {
     let standby = topology.hosts_with(Role::Db).find(|host| {
         let status = view
             .snapshot
@@ -123,14 +123,9 @@ fn take_over(topology: &Topology, view: &View) -> String {
             .get(&host.name)
             .and_then(Knowledge::known);
         status.is_some_and(|status| status.postgres.state == PostgresState::Standby)
-    });
-    let region = standby
-        .and_then(|host| topology.sites.get(&host.site))
-        .map(|site| &site.region);
-    region.map_or_else(
-        || "hafail deploy".to_owned(),
-        |region| format!("hafail failover --region {region}"),
-    )
+    })?;
+    let site = topology.sites.get(&standby.site)?;
+    Some(format!("hafail failover --region {}", site.region))
 }
 
 /// Standbys that stream, and for which commits do not wait although they
