@@ -2,6 +2,7 @@
 
 mod error;
 mod inputs;
+mod provisioning;
 mod ui;
 mod world;
 
@@ -35,6 +36,12 @@ macro_rules! commands {
 commands! {
     /// Check a topology file and say all that is wrong with it.
     Validate => validate,
+    /// Show what a deploy would change.
+    Plan => plan,
+    /// Make resources and hosts as the topology says.
+    Deploy => deploy,
+    /// Remove everything that deploy made, and nothing else.
+    Destroy => destroy,
     /// Print the JSON Schema of topology files, for editors.
     Schema => schema,
     /// Print the script that makes a shell complete commands and options.
