@@ -1,9 +1,11 @@
 //! The command line: one command, one file.
 
 mod error;
-mod operating;
 mod inputs;
+mod operating;
+mod provisioning;
 mod ui;
+mod world;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -43,10 +45,20 @@ commands! {
     History => history,
     /// Check a topology file and say all that is wrong with it.
     Validate => validate,
+    /// Show what a deploy would change.
+    Plan => plan,
+    /// Make resources and hosts as the topology says.
+    Deploy => deploy,
+    /// Remove everything that deploy made, and nothing else.
+    Destroy => destroy,
     /// Print the JSON Schema of topology files, for editors.
     Schema => schema,
     /// Print the script that makes a shell complete commands and options.
     Completions => completions,
+    /// Say what is seen of everything, what follows from it and what to do.
+    Status => status,
+    /// Vote like many users, and account for every vote.
+    Load => load,
     /// Run PostgreSQL on this host and take orders for it (a daemon).
     Guard => guard,
 }

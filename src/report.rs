@@ -7,7 +7,9 @@ use serde::Serialize;
 
 use crate::{
     ids::Timeline,
-    journal::{Entry, Event, Fact, JournalError, Outcome, Phase, Progress, Proof, RunStarted, replay},
+    journal::{
+        Entry, Event, Fact, JournalError, Outcome, Phase, Progress, Proof, RunStarted, replay,
+    },
     plan::{Kind, Loss},
     ports::store::RunId,
     step::Step,
@@ -94,14 +96,20 @@ pub fn report(run: &RunId, entries: &[Entry]) -> Result<Report, JournalError> {
     };
     let (ended, why, left) = match (outcome, stopped) {
         (Some(_), Some((at, why, left))) => (Some(at), why, left),
-        _ => (None, "its journal has no end".to_owned(), steps_left(&progress)),
+        _ => (
+            None,
+            "its journal has no end".to_owned(),
+            steps_left(&progress),
+        ),
     };
     let writes = progress.writes.clone().unwrap_or_default();
     Ok(Report {
         outcome: outcome.map_or("running", Outcome::word),
         why,
         left,
-        duration_ms: ended.as_deref().and_then(|end| between(&progress.started, end)),
+        duration_ms: ended
+            .as_deref()
+            .and_then(|end| between(&progress.started, end)),
         ended,
         proof: progress.proof.clone(),
         timeline_before: progress.facts.promoting.map(|(_, timeline)| timeline),
@@ -149,7 +157,10 @@ fn begun(started: &RunStarted, progress: &Progress) -> Report {
 }
 
 fn steps_left(progress: &Progress) -> Vec<String> {
-    progress.left().map(|planned| planned.step.to_string()).collect()
+    progress
+        .left()
+        .map(|planned| planned.step.to_string())
+        .collect()
 }
 
 /// Milliseconds between two times as written in a journal.
@@ -164,7 +175,8 @@ fn lost(progress: &Progress) -> Option<u64> {
     if progress.facts.promoted.is_none() {
         return Some(0);
     }
-    if let (Some((end, _)), Some((received, _))) = (progress.facts.shutdown, progress.facts.promoting)
+    if let (Some((end, _)), Some((received, _))) =
+        (progress.facts.shutdown, progress.facts.promoting)
         && progress.facts.equal.is_some()
     {
         return Some(end.bytes_since(received));
@@ -184,8 +196,10 @@ fn dns(progress: &Progress, entries: &[Entry]) -> DnsReport {
             Step::MoveRecords { records } => {
                 report.moved = done;
                 report.records = records.iter().map(|record| record.name.clone()).collect();
-                let all: std::collections::BTreeSet<_> =
-                    records.iter().flat_map(|record| &record.addresses).collect();
+                let all: std::collections::BTreeSet<_> = records
+                    .iter()
+                    .flat_map(|record| &record.addresses)
+                    .collect();
                 report.addresses = all.into_iter().map(ToString::to_string).collect();
             }
             Step::AwaitAuthoritative { .. } => report.authoritative = done,
@@ -210,24 +224,40 @@ fn dns(progress: &Progress, entries: &[Entry]) -> DnsReport {
 }
 
 fn steps(progress: &Progress, entries: &[Entry]) -> Vec<StepReport> {
-    let mut steps: Vec<_> = progress.plan.steps.iter().map(|planned| StepReport {
-        number: planned.number,
-        kind: planned.step.kind(),
-        part: planned.part,
-        what: planned.step.to_string(),
-        state: progress.state(planned.number).word(),
-        changed: false,
-        result: String::new(),
-        duration_ms: None,
-    }).collect();
+    let mut steps: Vec<_> = progress
+        .plan
+        .steps
+        .iter()
+        .map(|planned| StepReport {
+            number: planned.number,
+            kind: planned.step.kind(),
+            part: planned.part,
+            what: planned.step.to_string(),
+            state: progress.state(planned.number).word(),
+            changed: false,
+            result: String::new(),
+            duration_ms: None,
+        })
+        .collect();
     for entry in entries {
         match &entry.event {
-            Event::StepDone { step, changed, what, milliseconds, .. } => {
+            Event::StepDone {
+                step,
+                changed,
+                what,
+                milliseconds,
+                ..
+            } => {
                 let report = &mut steps[step - 1];
                 (report.changed, report.duration_ms) = (*changed, Some(*milliseconds));
                 report.result.clone_from(what);
             }
-            Event::StepFailed { step, why, milliseconds, .. } => {
+            Event::StepFailed {
+                step,
+                why,
+                milliseconds,
+                ..
+            } => {
                 let report = &mut steps[step - 1];
                 report.duration_ms = Some(*milliseconds);
                 report.result.clone_from(why);
@@ -242,7 +272,9 @@ fn steps(progress: &Progress, entries: &[Entry]) -> Vec<StepReport> {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let took = self.duration_ms.map_or_else(String::new, |ms| format!(" in {}", seconds(ms)));
+        let took = self
+            .duration_ms
+            .map_or_else(String::new, |ms| format!(" in {}", seconds(ms)));
         writeln!(f, "{} {}: {}{took}", self.kind, self.run, self.outcome)?;
         if self.outcome != "succeeded" {
             writeln!(f, "  why              {}", self.why)?;
@@ -252,9 +284,19 @@ impl fmt::Display for Report {
             Kind::Rejoin | Kind::Redirect => {}
         }
         if self.dns.moved {
-            let DnsReport { records, addresses, resolver_answers: asked, resolver_answers_moved: moved, .. } = &self.dns;
-            writeln!(f, "  names            {} answer {} ({moved} of {asked} resolver answers)",
-                records.join(", "), addresses.join(", "))?;
+            let DnsReport {
+                records,
+                addresses,
+                resolver_answers: asked,
+                resolver_answers_moved: moved,
+                ..
+            } = &self.dns;
+            writeln!(
+                f,
+                "  names            {} answer {} ({moved} of {asked} resolver answers)",
+                records.join(", "),
+                addresses.join(", ")
+            )?;
         }
         for left in &self.left {
             writeln!(f, "  left             {left}")?;
@@ -265,7 +307,11 @@ impl fmt::Display for Report {
 
 impl Report {
     fn promotion(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "  primary          {} → {}", self.old_primary, self.new_primary)?;
+        writeln!(
+            f,
+            "  primary          {} → {}",
+            self.old_primary, self.new_primary
+        )?;
         if let (Some(before), Some(after)) = (self.timeline_before, self.timeline_after) {
             writeln!(f, "  timeline         {before} → {after}")?;
         }
@@ -276,9 +322,13 @@ impl Report {
             }
             writeln!(f, "  fencing proof    {} ({evidence})", proof.kind.word())?;
         }
-        let lost = self.lost_bytes.map_or_else(|| "unknown".to_owned(), |bytes| format!("{bytes} bytes"));
+        let lost = self
+            .lost_bytes
+            .map_or_else(|| "unknown".to_owned(), |bytes| format!("{bytes} bytes"));
         writeln!(f, "  lost             {lost}")?;
-        let outage = self.write_outage_ms.map_or_else(|| "no write was acknowledged".to_owned(), seconds);
+        let outage = self
+            .write_outage_ms
+            .map_or_else(|| "no write was acknowledged".to_owned(), seconds);
         writeln!(f, "  write outage     {outage}")
     }
 }

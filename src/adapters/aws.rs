@@ -75,10 +75,16 @@ impl Clients {
             .region(SdkRegion::new(any.to_owned()))
             .load()
             .await;
-        let regional = |region: Region| (region.clone(), Regional::new(&shared, region));
+        Self::from_config(&shared, regions)
+    }
+
+    /// Makes the clients with an endpoint and credentials of one's own.
+    #[must_use]
+    pub fn from_config(shared: &SdkConfig, regions: impl IntoIterator<Item = Region>) -> Self {
+        let regional = |region: Region| (region.clone(), Regional::new(shared, region));
         Self {
             regions: regions.into_iter().map(regional).collect(),
-            route53: Route53::new(&shared),
+            route53: Route53::new(shared),
         }
     }
 

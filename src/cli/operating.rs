@@ -39,7 +39,10 @@ pub(super) enum Shown {
 }
 
 /// The journals of a deployment on this machine.
-pub(super) fn store(context: &Context, topology: &Topology) -> Result<JournalDirectory, CommandError> {
+pub(super) fn store(
+    context: &Context,
+    topology: &Topology,
+) -> Result<JournalDirectory, CommandError> {
     Ok(JournalDirectory::open(&context.home.join(&topology.name))?)
 }
 
@@ -47,7 +50,12 @@ impl<'a> Desk<'a> {
     pub async fn open(context: &'a Context, topology: Topology) -> Result<Self, CommandError> {
         let store = store(context, &topology)?;
         let world = context.some_deployment(&topology).await?.world;
-        Ok(Self { context, topology, store, world })
+        Ok(Self {
+            context,
+            topology,
+            store,
+            world,
+        })
     }
 
     pub fn clock(&self) -> &dyn Clock {
@@ -73,11 +81,15 @@ impl<'a> Desk<'a> {
             return Ok(Shown::Approved(digest));
         }
         if !ui.interactive {
-            return Err(CommandError::new(Exit::Usage, "nobody is here to approve the plan")
-                .id("not-approved")
-                .hint("read the plan above, then give --yes"));
+            return Err(
+                CommandError::new(Exit::Usage, "nobody is here to approve the plan")
+                    .id("not-approved")
+                    .hint("read the plan above, then give --yes"),
+            );
         }
-        let approved = inquire::Confirm::new("Run this plan?").with_default(false).prompt();
+        let approved = inquire::Confirm::new("Run this plan?")
+            .with_default(false)
+            .prompt();
         Ok(match approved {
             Ok(true) => Shown::Approved(digest),
             _ => Shown::Declined,
@@ -85,15 +97,24 @@ impl<'a> Desk<'a> {
     }
 
     /// Runs a plan that was approved.
-    pub async fn start(&self, ground: &Ground, plan: Plan, shown: &str) -> Result<Exit, CommandError> {
+    pub async fn start(
+        &self,
+        ground: &Ground,
+        plan: Plan,
+        shown: &str,
+    ) -> Result<Exit, CommandError> {
         let run = self.new_run();
         let epoch = ground.next_epoch();
-        self.watched(&run, async |runner| runner.start(run.clone(), plan, shown, epoch).await).await
+        self.watched(&run, async |runner| {
+            runner.start(run.clone(), plan, shown, epoch).await
+        })
+        .await
     }
 
     /// Goes on with a run.
     pub async fn resume(&self, run: &RunId, abandon: bool) -> Result<Exit, CommandError> {
-        self.watched(run, async |runner| runner.resume(run, abandon).await).await
+        self.watched(run, async |runner| runner.resume(run, abandon).await)
+            .await
     }
 
     /// Lets a runner work while Ctrl-C is heard, and reports.
@@ -150,7 +171,9 @@ fn hint(context: &Context, outcome: Outcome) {
     let line = match outcome {
         Outcome::Succeeded => return,
         Outcome::Unwound => "nothing was changed for good; mend what failed, then again",
-        Outcome::Stuck | Outcome::Interrupted => "go on: hafail resume (or give it up: hafail resume --abandon)",
+        Outcome::Stuck | Outcome::Interrupted => {
+            "go on: hafail resume (or give it up: hafail resume --abandon)"
+        }
         Outcome::Abandoned | Outcome::Superseded => "see where things stand: hafail status",
     };
     context.ui.status(&format!("hint: {line}"));
@@ -158,9 +181,14 @@ fn hint(context: &Context, outcome: Outcome) {
 
 fn who() -> Who {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let machine = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
     Who {
-        operator: variable("SUDO_USER").or_else(|| variable("USER")).unwrap_or_else(|| "unknown".to_owned()),
+        operator: variable("SUDO_USER")
+            .or_else(|| variable("USER"))
+            .unwrap_or_else(|| "unknown".to_owned()),
         machine,
         process: std::process::id(),
     }
@@ -176,7 +204,12 @@ impl Observer for Terminal<'_> {
             planned.map_or_else(String::new, |planned| planned.step.to_string())
         };
         let line = match &entry.event {
-            Event::StepDone { step, what, milliseconds, .. } => {
+            Event::StepDone {
+                step,
+                what,
+                milliseconds,
+                ..
+            } => {
                 format!("  ✓ {step:>2}  {what} ({milliseconds} ms)")
             }
             Event::StepFailed { step, why, .. } => format!("  ✗ {step:>2}  {}: {why}", name(step)),
@@ -186,6 +219,7 @@ impl Observer for Terminal<'_> {
             Event::Resumed { .. } => format!("going on with run {}", progress.run),
             Event::RunStarted(_) => format!("run {} (epoch {})", progress.run, progress.epoch),
             Event::StepStarted { .. }
+            | Event::UndoStarted { .. }
             | Event::ProofRecorded(_)
             | Event::WritesSeen(_)
             | Event::Stopped { .. } => return,
@@ -214,8 +248,13 @@ impl From<StoreError> for CommandError {
         match &error {
             StoreError::Held(holder) => Self::new(Exit::Locked, error.to_string())
                 .id("run-in-progress")
-                .hint(format!("wait until it has ended, or end process {} on {}, then: hafail resume", holder.process, holder.machine)),
-            StoreError::NoSuchRun(_) => Self::new(Exit::Invalid, error.to_string()).id("no-such-run").hint("hafail history"),
+                .hint(format!(
+                    "wait until it has ended, or end process {} on {}, then: hafail resume",
+                    holder.process, holder.machine
+                )),
+            StoreError::NoSuchRun(_) => Self::new(Exit::Invalid, error.to_string())
+                .id("no-such-run")
+                .hint("hafail history"),
             StoreError::Failed { .. } => Self::new(Exit::Failed, "the journal cannot be used")
                 .because(&error)
                 .id("journal")
@@ -239,7 +278,9 @@ impl From<RunError> for CommandError {
     fn from(error: RunError) -> Self {
         match error {
             RunError::Store(error) => error.into(),
-            RunError::Ended { .. } => Self::new(Exit::Failed, error.to_string()).hint("hafail history"),
+            RunError::Ended { .. } => {
+                Self::new(Exit::Failed, error.to_string()).hint("hafail history")
+            }
             error => Self::failed("the run stopped", &error).hint("hafail resume"),
         }
     }

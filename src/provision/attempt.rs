@@ -76,7 +76,7 @@ impl Attempt<'_> {
             Action::Create(resource) => Some(self.creation(resource)),
             Action::Update(..) | Action::Delete(_) => None,
         };
-        let since = Instant::now();
+        let mut failing_since = None;
         let mut waits = ExponentialBuilder::new()
             .with_min_delay(self.patience.first_wait)
             .with_max_delay(self.patience.longest_wait)
@@ -89,6 +89,7 @@ impl Attempt<'_> {
                 Err(error) => error,
             };
             let error = self.explained(error).await;
+            let since = *failing_since.get_or_insert_with(Instant::now);
             if !error.fault.passes() || since.elapsed() >= self.patience.limit(error.fault) {
                 return Err(error);
             }

@@ -93,8 +93,8 @@ impl Ledger {
 pub(super) fn instant(core: &mut Core) {
     let now = core.now();
     core.state.accept_votes(now);
-    let writers: Vec<_> = core.state.writers().map(|host| host.to_string()).collect();
-    if writers.len() > 1 {
+    if core.state.writers().nth(1).is_some() {
+        let writers: Vec<_> = core.state.writers().map(ToString::to_string).collect();
         let what = format!("{} can acknowledge writes at once", writers.join(" and "));
         let told = core
             .state

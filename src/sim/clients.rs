@@ -173,10 +173,7 @@ impl State {
     pub(super) fn accept_votes(&mut self, now: Duration) {
         let waiting = std::mem::take(&mut self.ledger.votes_waiting);
         for vote in waiting {
-            let has = |queue: &HostName| {
-                let recent = self.queues[queue].log.iter().rev().take(500);
-                recent.into_iter().any(|(id, _)| *id == vote.id)
-            };
+            let has = |queue: &HostName| self.queues[queue].has(vote.id);
             if vote.until < now || self.queues[&vote.host].of.is_some() || !has(&vote.host) {
                 continue;
             }

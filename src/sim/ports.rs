@@ -24,6 +24,8 @@ use crate::{
 use super::{Sim, clients, core::Slot, delivery::deliver, machine, mutation::Mutation};
 
 const QUICK: Duration = Duration::from_secs(2);
+/// The way of a write to a load balancer and back.
+const WRITE: Duration = Duration::from_millis(20);
 
 /// The world as operators reach it.
 #[must_use]
@@ -390,7 +392,7 @@ impl EndToEnd for Shared {
                 slot.clone(),
                 Err(PortError::Unanswered { what, within }),
             );
-            core.later(Duration::from_millis(1), move |core| {
+            core.later(WRITE, move |core| {
                 let lb = core.state.host_in(&site, Role::Lb);
                 let machine = &core.state.machines[&lb];
                 let until = core.now() + deadline;

@@ -33,6 +33,15 @@ impl Queue {
     }
 }
 
+impl Queue {
+    /// Whether an entry is in the queue; ids only grow.
+    pub(super) fn has(&self, id: u64) -> bool {
+        self.log
+            .binary_search_by_key(&id, |(entry, _)| *entry)
+            .is_ok()
+    }
+}
+
 impl State {
     /// A queue finds its role at its start: active where the own site's
     /// database is primary, else a copy of another.

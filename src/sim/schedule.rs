@@ -15,7 +15,7 @@ use super::{
 };
 
 /// Faults begin and end within this time.
-const TROUBLE: Duration = Duration::from_secs(60);
+const TROUBLE: Duration = Duration::from_secs(45);
 /// Commands that it may take to get healthy again.
 const ROUNDS: usize = 30;
 
@@ -90,8 +90,8 @@ impl Schedule {
     fn trouble(&mut self) {
         for _ in 0..self.rng.between(0, 4) {
             let fault = self.fault();
-            let start = Duration::from_millis(self.rng.between(0, 40_000));
-            let end = start + Duration::from_millis(self.rng.between(500, 20_000));
+            let start = Duration::from_millis(self.rng.between(0, 30_000));
+            let end = start + Duration::from_millis(self.rng.between(500, 15_000));
             let mut core = self.sim.lock();
             let (begin, stop) = (fault.clone(), fault);
             core.later(start, move |core| begin.set(core, true));

@@ -40,7 +40,7 @@ impl Settings {
         Self {
             topology: two_sites(replication),
             replication_delay: Duration::from_millis(8),
-            write_every: Duration::from_millis(25),
+            write_every: Duration::from_millis(40),
             mutation: None,
         }
     }

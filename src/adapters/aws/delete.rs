@@ -11,7 +11,7 @@ use super::{
     zone,
 };
 use crate::{
-    ports::cloud::CloudError,
+    ports::cloud::{CloudError, Fault},
     provision::resource::{Found, Spec, TAG_TOPOLOGY},
 };
 
@@ -28,6 +28,9 @@ pub(super) async fn delete(clients: &Clients, found: &Found) -> Result<(), Cloud
         Spec::Instance(_) => return instance(at, id).await,
         Spec::NatGateway { .. } => return nat_gateway(at, id).await,
         _ => {}
+    }
+    if matches!(found.spec, Spec::Vpc { .. } | Spec::Subnet { .. }) {
+        spare_others(at, found).await?;
     }
     let (result, gone) = simple(at, id, &found.spec).await;
     unless(result, &[gone])
@@ -97,6 +100,31 @@ async fn nat_gateway(at: &Regional, id: &str) -> Result<(), CloudError> {
     until(at, id, Goal::NatDeleted).await
 }
 
+/// Refuses to remove what others use, rather than trust the cloud to refuse.
+async fn spare_others(at: &Regional, found: &Found) -> Result<(), CloudError> {
+    let mut others = Others::new(found);
+    let by = match &found.spec {
+        Spec::Subnet { .. } => "subnet-id",
+        _ => "vpc-id",
+    };
+    others.machines(at, by, &found.id).await?;
+    if by == "vpc-id" {
+        others.network(at, &found.id).await?;
+    }
+    if others.list.is_empty() {
+        return Ok(());
+    }
+    Err(CloudError {
+        call: "hafail".to_owned(),
+        region: found.region.clone(),
+        fault: Fault::Occupied,
+        message: format!(
+            "not made by hafail and still there: {}",
+            others.list.join(", ")
+        ),
+    })
+}
+
 /// What others have put into something of ours.
 pub(super) async fn occupants(clients: &Clients, found: &Found) -> Result<Vec<String>, CloudError> {
     let name = match &found.spec {
@@ -107,12 +135,15 @@ pub(super) async fn occupants(clients: &Clients, found: &Found) -> Result<Vec<St
         _ => return Ok(Vec::new()),
     };
     let at = clients.ec2(found.region.as_ref())?;
-    let topology = found.tags.get(TAG_TOPOLOGY).map_or("", String::as_str);
-    let others = Others {
-        topology,
-        list: Vec::new(),
-    };
-    others.look(at, name, &found.id).await
+    let mut others = Others::new(found);
+    if name != "group-id" {
+        others.machines(at, name, &found.id).await?;
+    }
+    others.interfaces(at, name, &found.id).await?;
+    if name == "vpc-id" {
+        others.network(at, &found.id).await?;
+    }
+    Ok(others.list)
 }
 
 struct Others<'a> {
@@ -120,7 +151,14 @@ struct Others<'a> {
     list: Vec<String>,
 }
 
-impl Others<'_> {
+impl<'a> Others<'a> {
+    fn new(found: &'a Found) -> Self {
+        Self {
+            topology: found.tags.get(TAG_TOPOLOGY).map_or("", String::as_str),
+            list: Vec::new(),
+        }
+    }
+
     fn add(&mut self, kind: &str, id: Option<&str>, of: &[Tag]) {
         let ours = tags(of).get(TAG_TOPOLOGY).map(String::as_str) == Some(self.topology);
         if let (false, Some(id)) = (ours, id) {
@@ -128,24 +166,17 @@ impl Others<'_> {
         }
     }
 
-    async fn look(
-        mut self,
-        at: &Regional,
-        name: &str,
-        id: &str,
-    ) -> Result<Vec<String>, CloudError> {
-        let by = || vec![filter(name, [id])];
-        if name != "group-id" {
-            for it in gather::instances(at, by()).await? {
-                if super::discover::power(&it).is_some() {
-                    self.add("instance", it.instance_id(), it.tags());
-                }
+    async fn machines(&mut self, at: &Regional, by: &str, id: &str) -> Result<(), CloudError> {
+        for it in gather::instances(at, vec![filter(by, [id])]).await? {
+            if super::discover::power(&it).is_some() {
+                self.add("instance", it.instance_id(), it.tags());
             }
         }
-        let request = at
-            .read
-            .describe_network_interfaces()
-            .set_filters(Some(by()));
+        Ok(())
+    }
+
+    async fn interfaces(&mut self, at: &Regional, by: &str, id: &str) -> Result<(), CloudError> {
+        let request = (at.read.describe_network_interfaces()).filters(filter(by, [id]));
         for it in pages!("ec2:DescribeNetworkInterfaces", &at.region, request)? {
             // Those of instances and gateways come and go with them.
             let owner = it.attachment().and_then(|it| it.instance_id());
@@ -153,9 +184,12 @@ impl Others<'_> {
                 self.add("network interface", it.network_interface_id(), it.tag_set());
             }
         }
-        if name != "vpc-id" {
-            return Ok(self.list);
-        }
+        Ok(())
+    }
+
+    /// What a VPC holds beside machines; what comes with every VPC left out.
+    async fn network(&mut self, at: &Regional, vpc: &str) -> Result<(), CloudError> {
+        let by = || vec![filter("vpc-id", [vpc])];
         for it in gather::subnets(at, by()).await? {
             self.add("subnet", it.subnet_id(), it.tags());
         }
@@ -169,9 +203,9 @@ impl Others<'_> {
                 self.add("route table", it.route_table_id(), it.tags());
             }
         }
-        for it in gather::gateways(at, vec![filter("attachment.vpc-id", [id])]).await? {
+        for it in gather::gateways(at, vec![filter("attachment.vpc-id", [vpc])]).await? {
             self.add("internet gateway", it.internet_gateway_id(), it.tags());
         }
-        Ok(self.list)
+        Ok(())
     }
 }

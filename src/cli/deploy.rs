@@ -1,0 +1,155 @@
+//! `hafail deploy`.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::{
+    CommandError, Context, Exit,
+    provisioning::{Provisioning, instances_of},
+};
+use crate::{
+    inventory::Inventory,
+    provision::{
+        self, Applied, Changes, FoundHosts,
+        render::{self, Counts},
+    },
+    topology::Topology,
+};
+
+/// Arguments of `hafail deploy`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Do not ask before the changes are made.
+    #[arg(short, long)]
+    yes: bool,
+
+    /// Show what would change, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Make the resources in the cloud, and leave the hosts as they are.
+    #[arg(long)]
+    provision_only: bool,
+
+    /// Remove this host's instance with its disk and make it anew, where it
+    /// cannot be changed in place; repeatable.
+    #[arg(long, value_name = "HOST")]
+    replace: Vec<String>,
+}
+
+/// The result for programs.
+#[derive(Serialize)]
+struct Document {
+    topology: String,
+    planned: Counts,
+    applied: Applied,
+    hosts: Inventory,
+}
+
+/// Makes resources and hosts as the topology says: plan, show, confirm,
+/// apply, then find the hosts and configure them.
+pub async fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
+    let topology = context.ready_topology()?;
+    let replace = instances_of(&topology, &args.replace)?;
+    let look = Provisioning::look(context, &topology, !args.dry_run).await?;
+    let changes = look.changes(&replace);
+    if args.dry_run {
+        let document = render::document(&topology.name, &changes, &look.found);
+        context.ui.data(&render::text(&changes), &document);
+        return Ok(Exit::Success);
+    }
+    let applied = provision_all(context, &args, &look, &changes).await?;
+    let hosts = find_hosts(&topology, &look).await?;
+    let text = summary(&applied, &hosts);
+    context.ui.data(
+        &text,
+        &Document {
+            topology: topology.name.clone(),
+            planned: render::counts(&changes),
+            applied,
+            hosts,
+        },
+    );
+    Ok(Exit::Success)
+}
+
+/// Shows the changes, asks, and makes them.
+async fn provision_all(
+    context: &Context,
+    args: &Args,
+    look: &Provisioning,
+    changes: &Changes,
+) -> Result<Applied, CommandError> {
+    context.ui.status(&render::text(changes));
+    if changes.is_empty() {
+        return Ok(Applied::default());
+    }
+    if let Some((key, why, remedy)) = changes.blocked().next() {
+        let message = format!("{key} needs a decision: {why}");
+        let refused = CommandError::new(Exit::Refused, message).hint(remedy);
+        return Err(refused.id("needs-decision"));
+    }
+    if !args.yes {
+        confirm(context)?;
+    }
+    look.apply(context, changes).await
+}
+
+fn confirm(context: &Context) -> Result<(), CommandError> {
+    if !context.ui.interactive {
+        let message = "these changes need a confirmation, and there is no terminal to ask on";
+        return Err(CommandError::new(Exit::Usage, message)
+            .id("not-confirmed")
+            .hint("read the plan above, then: hafail deploy --yes"));
+    }
+    match inquire::Confirm::new("Make these changes?").with_default(false).prompt() {
+        Ok(true) => Ok(()),
+        Ok(false) | Err(_) => Err(CommandError::new(
+            Exit::Interrupted,
+            "not confirmed; nothing was changed",
+        )
+        .id("not-confirmed")),
+    }
+}
+
+/// All hosts, which must be there by now.
+async fn find_hosts(topology: &Topology, look: &Provisioning) -> Result<Inventory, CommandError> {
+    let found: FoundHosts = provision::find_inventory(topology, &look.cloud).await;
+    if let Some(error) = found.errors.into_values().next() {
+        return Err(error.into());
+    }
+    if found.missing.is_empty() {
+        return Ok(found.inventory);
+    }
+    let lines = found.missing.iter().map(|(host, why)| format!("{host}: {why}"));
+    let message = format!("hosts cannot be used:\n{}", lines.collect::<Vec<_>>().join("\n"));
+    let missing: BTreeMap<String, String> = (found.missing.iter())
+        .map(|(host, why)| (host.to_string(), why.clone()))
+        .collect();
+    let mut error = CommandError::new(Exit::Failed, message)
+        .id("hosts-missing")
+        .hint("hafail plan shows what is not as it should be");
+    error.details = serde_json::json!({ "missing": missing });
+    Err(error)
+}
+
+fn summary(applied: &Applied, hosts: &Inventory) -> String {
+    let Applied {
+        created,
+        updated,
+        deleted,
+    } = applied;
+    let mut text = if created + updated + deleted == 0 {
+        "0 changes\n\n".to_owned()
+    } else {
+        format!("{created} created, {updated} changed, {deleted} removed\n\n")
+    };
+    for host in hosts.hosts.values() {
+        let public = host.public_address.map(|it| format!("  {it}"));
+        let public = public.unwrap_or_default();
+        let line = format!("{:<16} {:<12} {:<15}", host.name, host.region, host.private_address);
+        text.push_str(&format!("{}{public}\n", line));
+    }
+    text
+}
