@@ -263,6 +263,8 @@ impl Schedule {
     }
 
     fn mend(&mut self, round: usize) {
+        self.power_all_on();
+        self.ann.interrupt.clear();
         let patient = round % 10 < 7;
         for operator in [&self.ben, &self.ann] {
             if self.unfinished(operator) {
@@ -286,6 +288,17 @@ impl Schedule {
                 self.sim.run(self.ann.failover(&plain(&region, None)));
             }
             None => self.elect(round),
+        }
+    }
+
+    /// Machines that a fence stopped do not start by themselves.
+    fn power_all_on(&self) {
+        let (hosts, _, _) = self.names();
+        let mut core = self.sim.lock();
+        for host in hosts {
+            if !core.state.is_on(&host) {
+                Fault::HostDown(host).set(&mut core, false);
+            }
         }
     }
 
