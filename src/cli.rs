@@ -2,8 +2,10 @@
 
 mod error;
 mod inputs;
+mod operating;
 mod provisioning;
 mod ui;
+mod world;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -35,6 +37,14 @@ macro_rules! commands {
 commands! {
     /// Write a commented topology after a few questions, or from options.
     Init => init,
+    /// Make another region active: switchover when its primary is healthy, failover otherwise.
+    Failover => failover,
+    /// Go on with a run that was interrupted.
+    Resume => resume,
+    /// Bring a database that was lost back as a standby.
+    Rejoin => rejoin,
+    /// Show earlier runs.
+    History => history,
     /// Check a topology file and say all that is wrong with it.
     Validate => validate,
     /// Show what a deploy would change.
@@ -47,6 +57,10 @@ commands! {
     Schema => schema,
     /// Print the script that makes a shell complete commands and options.
     Completions => completions,
+    /// Say what is seen of everything, what follows from it and what to do.
+    Status => status,
+    /// Vote like many users, and account for every vote.
+    Load => load,
     /// Run PostgreSQL on this host and take orders for it (a daemon).
     Guard => guard,
 }

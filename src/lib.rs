@@ -26,6 +26,7 @@ pub mod decide;
     reason = "the guard runs PostgreSQL, keeps its state in files and listens"
 )]
 pub mod guard;
+pub mod history;
 pub mod ids;
 pub mod inventory;
 pub mod journal;
@@ -41,7 +42,9 @@ pub mod playbook;
 pub mod ports;
 pub mod probe;
 pub mod provision;
+pub mod report;
 pub mod run;
+pub mod sim;
 pub mod status;
 pub mod step;
 pub mod topology;
