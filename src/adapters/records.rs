@@ -160,13 +160,12 @@ impl Records for ZoneRecords {
             });
         }
         // Route 53 has no compare-and-swap; but a batch is refused whole when
-        // what it deletes is not there, or what it creates is.
-        let mut changes = Vec::new();
-        if let Some((set, _)) = before {
-            changes.push((ChangeAction::Delete, set));
-        }
+        // what it deletes is not there as it was read, or what it creates is.
         let text = records::text_set(&self.epoch_name()?, EPOCH_TTL, &epoch_text(epoch));
-        changes.push((ChangeAction::Create, text));
+        let mut changes = match before {
+            Some((seen, _)) => vec![(ChangeAction::Delete, seen), (ChangeAction::Upsert, text)],
+            None => vec![(ChangeAction::Create, text)],
+        };
         for record in wanted {
             let addresses: Vec<_> = record.addresses.iter().copied().collect();
             let ttl = Duration::from_secs(record.ttl);
