@@ -95,7 +95,7 @@ impl ZoneRecords {
             return Ok(None);
         };
         let values = set.resource_records().iter().map(|record| record.value());
-        let epoch = values.filter_map(|value| epoch_in(value)).max();
+        let epoch = values.filter_map(epoch_in).max();
         let epoch = epoch.ok_or_else(|| PortError::Failed {
             what: name.clone(),
             why: "it holds no epoch; remove the record by hand".into(),
