@@ -6,6 +6,7 @@ pub mod database;
 pub mod end_to_end;
 pub mod guard_client;
 pub mod guards;
+pub mod journal_file;
 pub mod ledger;
 pub mod machines;
 pub mod pki;

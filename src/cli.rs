@@ -2,6 +2,7 @@
 
 mod error;
 mod inputs;
+mod operating;
 mod provisioning;
 mod ui;
 mod world;
@@ -34,6 +35,14 @@ macro_rules! commands {
 }
 
 commands! {
+    /// Make another region active: switchover when its primary is healthy, failover otherwise.
+    Failover => failover,
+    /// Go on with a run that was interrupted.
+    Resume => resume,
+    /// Bring a database that was lost back as a standby.
+    Rejoin => rejoin,
+    /// Show earlier runs.
+    History => history,
     /// Check a topology file and say all that is wrong with it.
     Validate => validate,
     /// Show what a deploy would change.
