@@ -119,7 +119,8 @@ impl Guard {
         self.set_running(Some(format!("{name} of run {}", request.run)));
         let begin = std::time::Instant::now();
         let mut result = self.carry_out(request.epoch, request.order).await;
-        if let Ok(Done::Unchanged(_)) = &result
+        // Orders that want no other state count for the epoch as well.
+        if result.is_ok()
             && let Err(error) = self.accept(request.epoch, |_| {}).await
         {
             result = Err(error);
