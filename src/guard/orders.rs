@@ -217,7 +217,7 @@ impl Guard {
     /// The complete data directory, or a refusal.
     fn require_data(&self) -> Result<PathBuf> {
         match self.data() {
-            Some(data) if !self.store.with(|state| state.rewinding) => Ok(data),
+            Some(data) if self.store.with(|state| state.rewinding.is_none()) => Ok(data),
             Some(_) => refused(
                 "rewind-unfinished",
                 "a rewind began and did not end: order rewind or reclone",

@@ -76,6 +76,9 @@ pub async fn start(
     if left > 0 {
         tracing::warn!(left, "killed processes that outlived their postmaster");
     }
+    // No postmaster lives; but after a boot the number in its file may be
+    // another process's, and PostgreSQL would take that for itself.
+    remove(&data.join("postmaster.pid")).map_err(io_error("remove the stale postmaster.pid"))?;
     settings::install(config, data, settings, os_user)
         .map_err(io_error("write PostgreSQL's settings"))?;
     signal_files(data, mode).map_err(io_error("set the role of the data directory"))?;
@@ -128,6 +131,11 @@ fn spawn(config: &GuardConfig, data: &Path) -> Result<Process, ServerError> {
             command.env_remove(key);
         }
     }
+    // The postmaster keeps the guard's shelter from the OOM killer, its
+    // children, which hold the queries, do not.
+    command
+        .env("PG_OOM_ADJUST_FILE", "/proc/self/oom_score_adj")
+        .env("PG_OOM_ADJUST_VALUE", "0");
     let mut child = command.spawn().map_err(io_error("run postgres"))?;
     let pid = child
         .id()

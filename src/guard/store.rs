@@ -27,9 +27,10 @@ pub struct Persisted {
     /// Name of the data directory below the version's folder.
     #[serde(default)]
     pub data: Option<String>,
-    /// A rewind began and did not end: the data directory must not start.
+    /// A rewind began, in this boot, and did not end: the data directory must
+    /// not start.
     #[serde(default)]
-    pub rewinding: bool,
+    pub rewinding: Option<String>,
     /// Who must confirm commits while this host is primary.
     #[serde(default)]
     pub synchronous: Vec<HostName>,
@@ -50,7 +51,7 @@ impl Default for Persisted {
             wanted: WantedRole::Uninitialised,
             grant: None,
             data: None,
-            rewinding: false,
+            rewinding: None,
             synchronous: Vec::new(),
         }
     }

@@ -243,6 +243,9 @@ async fn crash_everywhere(
         }
         check(hosts).await;
         if !crashed {
+            // What the caller does next must not reach the armed point.
+            hosts.nodes[n].kill_guard();
+            hosts.nodes[n].start_guard(&[]).await;
             return point - 1;
         }
     }

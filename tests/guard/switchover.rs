@@ -36,7 +36,12 @@ fn a_clone_streams_over_verified_tls() {
             .text(1, "SELECT conninfo FROM pg_stat_wal_receiver")
             .await;
         assert!(conninfo.contains("sslmode=verify-full"), "{conninfo}");
-        assert_eq!(hosts.text(0, "SHOW data_checksums").await, "on");
+        assert_eq!(
+            hosts
+                .text(0, "SELECT current_setting('data_checksums')")
+                .await,
+            "on"
+        );
 
         let primary = hosts.wait(0, "seen streaming", |status| {
             !status.postgres.standbys.is_empty()

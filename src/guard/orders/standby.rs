@@ -21,6 +21,7 @@ use crate::{
 
 /// How long an order waits to see the stream that it asked for.
 const STREAM: Duration = Duration::from_secs(5);
+const CONNECT: Duration = Duration::from_secs(1);
 
 /// Wants a standby of `upstream`.
 pub(super) fn want_standby(state: &mut Persisted, upstream: HostName) {
@@ -94,7 +95,7 @@ impl Guard {
         );
         let begin = Instant::now();
         loop {
-            if let Ok(session) = self.session(limit).await
+            if let Ok(session) = self.session(limit.max(CONNECT)).await
                 && session.text(&query).await.is_ok_and(|count| count == "1")
             {
                 return Ok(());
