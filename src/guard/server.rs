@@ -76,9 +76,11 @@ pub async fn start(
     if left > 0 {
         tracing::warn!(left, "killed processes that outlived their postmaster");
     }
-    // No postmaster lives; but after a boot the number in its file may be
-    // another process's, and PostgreSQL would take that for itself.
-    remove(&data.join("postmaster.pid")).map_err(io_error("remove the stale postmaster.pid"))?;
+    let socket = format!(".s.PGSQL.{}.lock", config.port);
+    for lock in [data.join("postmaster.pid"), config.socket_dir.join(socket)] {
+        process::remove_stale_lock(&lock, &config.program("postgres"))
+            .map_err(io_error("remove a stale lock of PostgreSQL"))?;
+    }
     settings::install(config, data, settings, os_user)
         .map_err(io_error("write PostgreSQL's settings"))?;
     signal_files(data, mode).map_err(io_error("set the role of the data directory"))?;

@@ -36,12 +36,12 @@ impl Guard {
                 "the topology asks for asynchronous replication",
             );
         }
-        for standby in &standbys {
-            self.require_peer(standby)?;
-        }
         let (data, process) = self.require_running()?;
         if self.may_write().is_err() {
             return refused("not-primary", "only a primary waits for standbys");
+        }
+        for standby in &standbys {
+            self.require_peer(standby)?;
         }
         let names = synchronous_standby_names(&standbys);
         let session = self.session(CONNECT).await?;
