@@ -42,6 +42,9 @@ pub struct Grant {
     pub epoch: Epoch,
     /// The boot of the machine in which it was given; worth nothing later.
     pub boot: String,
+    /// Whom the host followed before, in case the promotion is withdrawn.
+    #[serde(default)]
+    pub before: Option<HostName>,
 }
 
 impl Default for Persisted {

@@ -1,7 +1,11 @@
 //! Makes PostgreSQL what the memory wants, whenever it is not: after its
 //! crash, after the guard's own, after a boot.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use super::{
     Guard, failpoint,
@@ -146,7 +150,10 @@ impl Guard {
     /// accepts writes without the right is killed.
     async fn adopt(self: &Arc<Self>, data: &Path, process: &Process) -> Result<(), ConvergeError> {
         let settings = self.settings();
-        if !settings::is_installed(&self.config, data, &settings) {
+        // Certificates may have changed with the guard's restart, and show in
+        // no setting.
+        let first = !self.reloaded.swap(true, Ordering::Relaxed);
+        if first || !settings::is_installed(&self.config, data, &settings) {
             settings::install(&self.config, data, &settings, &self.os_user)?;
             server::reload(process)?;
         }

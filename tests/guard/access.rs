@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use hafail::order::{Order, OrderAnswer, OrderRequest};
+use hafail::{
+    adapters::secrets::Vault,
+    order::{Order, OrderAnswer, OrderRequest},
+};
 
 use crate::{
     harness::{client, with_hosts},
-    pki::Authority,
+    pki::{Authority, Identity},
 };
 
 #[test]
@@ -129,6 +132,86 @@ fn secrets_are_in_no_log() {
                 assert!(!text.contains("secret-of-"), "{text}");
             }
         }
+        hosts
+    });
+}
+
+#[test]
+fn root_of_the_host_orders_by_the_socket_file() {
+    with_hosts(2, async |mut hosts| {
+        for node in &mut hosts.nodes {
+            node.start_guard(&[]).await;
+        }
+        let order = |n: usize, words: &[&str]| {
+            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_hafail"));
+            command.args(["guard", "order", "--config"]);
+            command
+                .arg(hosts.nodes[n].directory.join("guard.json"))
+                .args(words);
+            let output = command.output().unwrap();
+            let text = [output.stdout, output.stderr].concat();
+            (output.status.code(), String::from_utf8(text).unwrap())
+        };
+        assert_eq!(order(0, &["initialise"]).0, Some(0));
+        assert_eq!(
+            order(0, &["initialise"]).1,
+            "ok: is the primary of its cluster\n"
+        );
+        assert_eq!(order(1, &["clone", "db1"]).0, Some(0));
+        let (code, text) = order(0, &["synchronous", "db2"]);
+        assert_eq!(code, Some(0), "{text}");
+        let (code, text) = order(1, &["synchronous", "db1"]);
+        assert_eq!(code, Some(4), "{text}");
+        assert!(text.contains("not-primary"), "{text}");
+        assert_eq!(
+            hosts.status(1).await.postgres.streaming_from.as_deref(),
+            Some("localhost")
+        );
+
+        use std::os::unix::fs::PermissionsExt;
+        let state = hosts.nodes[0].directory.join("state");
+        let mode = std::fs::metadata(&state).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "only the guard's user gets to the socket");
+        hosts
+    });
+}
+
+#[test]
+fn the_certificates_of_the_vault_are_accepted() {
+    with_hosts(1, async |mut hosts| {
+        let home = tempfile::tempdir().unwrap();
+        let text = include_str!("../../topologies/two-regions.yaml");
+        let topology = hafail::topology::Topology::parse(text, "two-regions.yaml");
+        let vault = Vault::open(home.path(), &topology.unwrap()).unwrap();
+        let server = vault.certificate("db1", &[], &[]).unwrap();
+        hosts.authority.certificate.clone_from(&server.ca_pem);
+        let identity = Identity {
+            certificate: server.cert_pem,
+            key: server.key_pem,
+        };
+        hosts.nodes[0].write_files(&hosts, &identity);
+        hosts.nodes[0].start_guard(&[]).await;
+        let operator = vault.operator_certificate().unwrap();
+        let identity = Identity {
+            certificate: operator.cert_pem,
+            key: operator.key_pem,
+        };
+        hosts.operator = client(&operator.ca_pem, &identity);
+        hosts.done(0, Order::Initialise).await;
+        assert_eq!(hosts.text(0, "SELECT 1").await, "1");
+        // A host's certificate proves a host, not somebody who may order.
+        let other = vault.certificate("db2", &[], &[]).unwrap();
+        let identity = Identity {
+            certificate: other.cert_pem,
+            key: other.key_pem,
+        };
+        let stranger = client(&other.ca_pem, &identity);
+        let node = &hosts.nodes[0];
+        let stream = node.dial().await.unwrap();
+        let answer = stranger
+            .status(stream, &node.name, Duration::from_secs(10))
+            .await;
+        assert!(answer.is_err(), "{answer:?}");
         hosts
     });
 }

@@ -368,9 +368,18 @@ impl Node {
             "access": {"peers": ["127.0.0.1/32", "::1/128"], "applications": ["127.0.0.1/32"]},
             "synchronous": true,
             "parameters": {"shared_buffers": "16MB", "wal_keep_size": "64MB"},
-            "timing": {"hung_after_ms": 1500, "probe_every_ms": 300},
+            "timing": {"hung_after_ms": 1500, "probe_every_ms": 300, "start_ms": 30_000},
             "boot_id_file": file("boot_id"),
         })
+    }
+
+    /// Changes one value of the configuration, for the next start.
+    pub fn reconfigure(&self, pointer: &str, value: serde_json::Value) {
+        let path = self.directory.join("guard.json");
+        let text = fs::read(&path).unwrap();
+        let mut config: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        *config.pointer_mut(pointer).unwrap() = value;
+        fs::write(&path, config.to_string()).unwrap();
     }
 
     /// Starts the guard and waits until it answers.

@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use hafail::{
     ids::{Lsn, Timeline},
-    order::{Order, PostgresState, WantedRole},
+    order::{Order, OrderAnswer, PostgresState, WantedRole},
 };
+use rustix::process::Signal;
 
-use crate::harness::{Hosts, with_hosts};
+use crate::harness::{Hosts, signal, with_hosts};
 
 fn demote() -> Order {
     Order::Demote {
@@ -242,6 +243,43 @@ fn synchronous_commits_wait_for_the_standby() {
                 .0
         );
         hosts.insert(0, 21, 30).await;
+        hosts
+    });
+}
+
+/// A promotion that could not come true must not do so later, when the right
+/// to write may be another's.
+#[test]
+fn never_two_writers_by_a_late_promotion() {
+    with_hosts(2, async |mut hosts| {
+        hosts.replicate().await;
+        hosts.nodes[1].reconfigure("/timing/start_ms", 1000.into());
+        hosts.nodes[1].kill_guard();
+        hosts.nodes[1].start_guard(&[]).await;
+        hosts.next_epoch();
+        let startup = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'startup'";
+        let startup: u32 = hosts.text(1, startup).await.parse().unwrap();
+        signal(startup, Signal::STOP);
+        let answer = hosts.order(1, Order::Promote { at_least: None }).await;
+        assert!(matches!(answer, OrderAnswer::Failed { .. }), "{answer:?}");
+        assert_eq!(hosts.ask(1, "GET", "/primary").await, 503);
+
+        hosts.next_epoch();
+        let (_, status) = hosts.done(1, Order::Checkpoint).await;
+        assert_eq!(status.postgres.state, PostgresState::Standby);
+        let upstream = Some(hosts.nodes[0].name.clone());
+        assert_eq!(status.wanted, WantedRole::Standby { upstream });
+        signal(startup, Signal::CONT);
+        hosts.insert(0, 1, 10).await;
+        hosts
+            .wait(1, "streaming", |status| {
+                status.postgres.streaming_from.is_some()
+            })
+            .await;
+        hosts.wait_replayed(1, 0).await;
+        let status = hosts.status(1).await;
+        assert_eq!(status.postgres.state, PostgresState::Standby);
+        assert_eq!(status.postgres.timeline, Some(Timeline(1)));
         hosts
     });
 }
