@@ -268,6 +268,14 @@ impl Guard {
     }
 }
 
+/// The data directory of this host, as the guard's memory names it; none
+/// before there is a cluster.
+pub fn data_directory(config: &GuardConfig) -> Result<Option<PathBuf>, StoreError> {
+    let name = Store::open(&config.state_dir)?.get().data;
+    let path = name.map(|name| config.version_dir().join(name));
+    Ok(path.filter(|path| path.join("PG_VERSION").exists()))
+}
+
 fn make_private(path: &std::path::Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new()

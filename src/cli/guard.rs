@@ -37,6 +37,8 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum Action {
+    /// Print the data directory of this host's PostgreSQL.
+    DataDirectory,
     /// Give an order to the guard of this very host, as root or its user.
     Order {
         #[command(subcommand)]
@@ -87,8 +89,10 @@ pub async fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
             .because(&error)
             .hint("run `hafail run deploy-guard` to write it anew")
     })?;
-    if let Some(Action::Order { order }) = args.action {
-        return give(context, &config, order.into()).await;
+    match args.action {
+        Some(Action::Order { order }) => return give(context, &config, order.into()).await,
+        Some(Action::DataDirectory) => return data_directory(context, &config),
+        None => {}
     }
     if args.check {
         let line = format!("{} is valid", args.config.display());
@@ -99,6 +103,18 @@ pub async fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
         let hint = error.remedy();
         CommandError::failed("the guard cannot run", &error).hint(hint)
     })?;
+    Ok(Exit::Success)
+}
+
+fn data_directory(context: &Context, config: &GuardConfig) -> Result<Exit, CommandError> {
+    let found = guard::data_directory(config)
+        .map_err(|error| CommandError::failed("cannot find the data directory", &error))?;
+    let Some(path) = found else {
+        let error = CommandError::new(Exit::Failed, "there is no cluster on this host yet");
+        return Err(error.hint("run `hafail deploy`"));
+    };
+    let text = path.display().to_string();
+    context.ui.data(&text, &serde_json::json!({"data_directory": text}));
     Ok(Exit::Success)
 }
 

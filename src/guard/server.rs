@@ -14,7 +14,7 @@ use super::{
     config::GuardConfig,
     process::{self, PidFile, Process},
     settings::{self, Settings},
-    store::{sync_directory, write_durably},
+    store::{ensure_durably, sync_directory},
 };
 
 /// As what PostgreSQL is started.
@@ -93,22 +93,27 @@ pub async fn start(
 /// `standby.signal` decides how the data directory comes up.
 pub fn signal_files(data: &Path, mode: Mode) -> io::Result<()> {
     let standby = data.join("standby.signal");
+    let mut removed = false;
     for unwanted in ["recovery.signal", "promote"] {
-        remove(&data.join(unwanted))?;
+        removed |= remove(&data.join(unwanted))?;
     }
     match mode {
-        Mode::Standby => write_durably(&standby, b"", 0o600),
-        Mode::Primary => {
-            remove(&standby)?;
-            sync_directory(data)
-        }
+        Mode::Standby => ensure_durably(&standby, b"", 0o600)?,
+        Mode::Primary => removed |= remove(&standby)?,
+    }
+    if removed {
+        sync_directory(data)
+    } else {
+        Ok(())
     }
 }
 
-fn remove(file: &Path) -> io::Result<()> {
+/// Removes a file; whether there was one.
+fn remove(file: &Path) -> io::Result<bool> {
     match fs::remove_file(file) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

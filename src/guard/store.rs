@@ -148,6 +148,15 @@ pub fn write_durably(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     sync_directory(directory)
 }
 
+/// Makes sure that a file has this content. One that has it already is not
+/// written again: each write costs two syncs, and starts must be quick.
+pub fn ensure_durably(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    match fs::read(path) {
+        Ok(present) if present == bytes => Ok(()),
+        _ => write_durably(path, bytes, mode),
+    }
+}
+
 /// Makes renames and removals in a directory durable.
 pub fn sync_directory(directory: &Path) -> io::Result<()> {
     fs::File::open(directory)?.sync_all()

@@ -142,17 +142,14 @@ fn root_of_the_host_orders_by_the_socket_file() {
         for node in &mut hosts.nodes {
             node.start_guard(&[]).await;
         }
-        let order = |n: usize, words: &[&str]| {
-            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_hafail"));
-            command.args(["guard", "order", "--config"]);
-            command
-                .arg(hosts.nodes[n].directory.join("guard.json"))
-                .args(words);
-            let output = command.output().unwrap();
-            let text = [output.stdout, output.stderr].concat();
-            (output.status.code(), String::from_utf8(text).unwrap())
-        };
+        let order = |n: usize, words: &[&str]| run(&hosts, n, "order", words);
+        assert_eq!(run(&hosts, 0, "data-directory", &[]).0, Some(1));
         assert_eq!(order(0, &["initialise"]).0, Some(0));
+        let directory = hosts.nodes[0].data_dirs()[0].display().to_string();
+        assert_eq!(
+            run(&hosts, 0, "data-directory", &[]).1,
+            format!("{directory}\n")
+        );
         assert_eq!(
             order(0, &["initialise"]).1,
             "ok: is the primary of its cluster\n"
@@ -214,4 +211,21 @@ fn the_certificates_of_the_vault_are_accepted() {
         assert!(answer.is_err(), "{answer:?}");
         hosts
     });
+}
+
+/// Runs `hafail guard ACTION` as root of a host does.
+fn run(
+    hosts: &crate::harness::Hosts,
+    n: usize,
+    action: &str,
+    words: &[&str],
+) -> (Option<i32>, String) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_hafail"));
+    command.args(["guard", action, "--config"]);
+    command
+        .arg(hosts.nodes[n].directory.join("guard.json"))
+        .args(words);
+    let output = command.output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(text).unwrap())
 }
