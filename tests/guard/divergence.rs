@@ -1,6 +1,9 @@
 //! Old primaries that have what nobody else has.
 
-use std::{fs, time::Instant};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use hafail::order::{Order, OrderAnswer, PostgresState};
 
@@ -74,6 +77,31 @@ fn a_diverged_primary_is_rewound_and_its_log_kept() {
         assert!(hosts.done(0, Order::DropKept).await.0);
         assert!(!kept[0].exists());
         assert!(!hosts.done(0, Order::DropKept).await.0);
+        hosts
+    });
+}
+
+/// PostgreSQL calls it streaming for a moment ten times a second.
+#[test]
+fn a_diverged_standby_is_never_taken_for_a_replica() {
+    with_hosts(2, async |mut hosts| {
+        hosts.replicate().await;
+        diverge(&mut hosts).await;
+        let upstream = "db2".parse().unwrap();
+        let (_, status) = hosts.done(0, Order::Follow { upstream }).await;
+        assert_eq!(status.postgres.streaming_from, None);
+        let begin = Instant::now();
+        let mut looks = 0;
+        while begin.elapsed() < Duration::from_secs(3) {
+            let status = hosts.status(0).await;
+            assert_eq!(status.postgres.streaming_from, None);
+            assert_eq!(hosts.ask(0, "GET", "/replica").await, 503);
+            looks += 1;
+        }
+        assert!(looks > 20, "{looks}");
+        assert_eq!(hosts.refused(0, Order::DropKept).await, "not-streaming");
+        assert!(hosts.done(0, rewind()).await.0);
+        assert_rejoined(&hosts).await;
         hosts
     });
 }

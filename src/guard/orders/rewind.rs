@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use super::{Done, NotDone, Result, standby::want_standby};
+use super::{
+    Done, NotDone, Result,
+    standby::{GLANCE, want_standby},
+};
 use crate::{
     guard::{
         Guard,
@@ -61,7 +64,7 @@ impl Guard {
         let wanted = self.settings().upstream.as_ref() == Some(upstream);
         let whole = self.store.with(|state| state.rewinding.is_none());
         let running = matches!(self.find(), Ok(Some(_)));
-        wanted && whole && running && self.wait_streaming(upstream, Duration::ZERO).await.is_ok()
+        wanted && whole && running && self.wait_streaming(upstream, GLANCE).await.is_ok()
     }
 
     async fn bring_back(self: &Arc<Self>, upstream: &HostName, data: &Path) -> Result<String> {
