@@ -2,6 +2,7 @@
 
 pub mod adapters;
 pub mod cli;
+pub mod configure;
 pub mod decide;
 pub mod guard;
 pub mod ids;
