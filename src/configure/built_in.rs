@@ -9,7 +9,29 @@ macro_rules! files {
 }
 
 /// Path below `playbooks/`, and text.
-pub(super) const FILES: &[(&str, &str)] = files![];
+pub(super) const FILES: &[(&str, &str)] = files![
+    "check-logs.yaml",
+    "deploy-database.yaml",
+    "deploy-guard.yaml",
+    "deploy-haproxy.yaml",
+    "deploy-redis.yaml",
+    "deploy-result.yaml",
+    "deploy-vote.yaml",
+    "deploy-worker.yaml",
+    "deploy.yaml",
+    "install-docker.yaml",
+    "prepare.yaml",
+    "smoke-test.yaml",
+    "stop-all.yaml",
+    "templates/guard.json.j2",
+    "templates/hafail-guard.service",
+    "templates/hafail-queue-role.j2",
+    "templates/hafail-queue.service",
+    "templates/haproxy.cfg.j2",
+    "templates/hold.lua",
+    "templates/redis.conf.j2",
+    "test-connectivity.yaml",
+];
 
 #[cfg(test)]
 mod tests {

@@ -118,6 +118,7 @@ impl<'a> HostRun<'a> {
         loop {
             let then = match act.take() {
                 Some(index) => self.act(index).await?,
+                None if self.next == self.tasks.len() => Then::End,
                 None => self.ask(None).await?,
             };
             match then {

@@ -1,6 +1,6 @@
 //! From a playbook's name to tasks for hosts, or to all that is wrong.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use super::{
     ConfigureError, Prepared, PreparedPlay, Redactor, Request,
@@ -36,8 +36,13 @@ pub(super) fn prepare(request: &Request<'_>) -> Result<Prepared, ConfigureError>
     let plays = plays.iter().map(|loaded| preparation.play(loaded));
     let plays: Vec<PreparedPlay> = plays.filter(|play| !play.hosts.is_empty()).collect();
     if !preparation.problems.is_empty() {
-        preparation.problems.dedup();
-        return Err(preparation.problems.into());
+        // The same mistake on every host is one mistake.
+        let mut problems = preparation.problems;
+        problems.sort_by(|a, b| {
+            (&a.file, a.position, &a.message).cmp(&(&b.file, b.position, &b.message))
+        });
+        problems.dedup();
+        return Err(problems.into());
     }
     Ok(Prepared {
         plays,
@@ -139,7 +144,10 @@ impl Preparation<'_> {
         }
         // Hosts are limited last, so that `once` means the same host always.
         hosts.retain(|(host, _)| self.is_asked_for(host));
-        let id = sha256(format!("{}\n{}", loaded.file, play.name.source).as_bytes());
+        // Without the directory: the same playbook may lie elsewhere next time.
+        let file = Path::new(&loaded.file).file_name().unwrap_or_default();
+        let id = format!("{}\n{}", file.to_string_lossy(), play.name.source);
+        let id = sha256(id.as_bytes());
         PreparedPlay {
             name,
             id: id[..16].to_owned(),

@@ -41,7 +41,7 @@ impl Secrets {
     /// `tls` without the key, for all strings of a host.
     pub(super) fn public_tls(&self, host: &HostName) -> Option<Value> {
         let tls = self.tls.get(host)?;
-        Some(Value::from_iter([
+        Some(Value::from_pairs([
             ("ca", tls.ca.clone()),
             ("cert", tls.cert.clone()),
         ]))
@@ -52,14 +52,14 @@ impl Secrets {
         let values = self.values.iter();
         let values = values.map(|(name, value)| (name.clone(), value.expose_secret().to_owned()));
         let mut variables = BTreeMap::new();
-        variables.insert("secrets".to_owned(), Value::from_iter(values));
+        variables.insert("secrets".to_owned(), Value::from_pairs(values));
         if let Some(tls) = self.tls.get(host) {
             let fields = [
                 ("ca", tls.ca.clone()),
                 ("cert", tls.cert.clone()),
                 ("key", tls.key.expose_secret().to_owned()),
             ];
-            variables.insert("tls".to_owned(), Value::from_iter(fields));
+            variables.insert("tls".to_owned(), Value::from_pairs(fields));
         }
         variables
     }

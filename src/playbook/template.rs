@@ -56,7 +56,7 @@ impl Scope {
         if secrets {
             all.extend(self.secrets.clone());
         }
-        all.into_iter().collect()
+        Value::from_pairs(all)
     }
 }
 
@@ -211,7 +211,7 @@ fn render_again(state: &State<'_, '_>, source: &str) -> Result<String, Error> {
         let value = state.lookup(name)?;
         Some((name.to_string(), value))
     });
-    let context: Value = known.collect::<BTreeMap<_, _>>().into_iter().collect();
+    let context = Value::from_pairs(known);
     state.env().render_str(source, context)
 }
 

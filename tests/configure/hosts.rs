@@ -15,7 +15,7 @@ use hafail::{
         Replication, Role, Site, Topology,
     },
 };
-use russh::keys::{Algorithm, PrivateKey, load_secret_key, ssh_key::LineEnding};
+use russh::keys::{Algorithm, PrivateKey, load_secret_key};
 use tokio::time::{Instant, sleep};
 
 const NETWORK: &str = "configure-test";
@@ -62,7 +62,8 @@ impl Hosts {
         let stated = std::env::var("HAFAIL_TEST_INVENTORY");
         match stated {
             Ok(path) => {
-                let text = std::fs::read_to_string(path).expect("HAFAIL_TEST_INVENTORY is readable");
+                let text =
+                    std::fs::read_to_string(path).expect("HAFAIL_TEST_INVENTORY is readable");
                 let inventory: Inventory = serde_json::from_str(&text).expect("an inventory");
                 let key = std::env::var("HAFAIL_TEST_SSH_KEY").expect("HAFAIL_TEST_SSH_KEY is set");
                 let key = load_secret_key(key, None).expect("a private key without passphrase");
@@ -95,9 +96,17 @@ impl Hosts {
         for name in names {
             let container = format!("{NETWORK}-{name}");
             let _ = docker(&["rm", "-f", "-v", &container]);
-            let own = ["--name", &container, "--hostname", name, "--network", NETWORK, &image];
+            let own = [
+                "--name",
+                &container,
+                "--hostname",
+                name,
+                "--network",
+                NETWORK,
+                &image,
+            ];
             let arguments = [&["run"], &FLAGS[..], &own[..], &["/sbin/init"]].concat();
-            hosts.started.push(container);
+            hosts.started.push(container.clone());
             succeeded(&docker(&arguments));
         }
         let public = hosts.key.public_key().to_openssh().expect("a public key");
@@ -111,14 +120,13 @@ impl Hosts {
 
     /// A host that is reached through another one, and that other one.
     pub fn jumped(&self) -> Option<(&HostEntry, &HostEntry)> {
-        let entry = self.inventory.hosts.values().find(|entry| entry.ssh.jump.is_some())?;
+        let entry = self
+            .inventory
+            .hosts
+            .values()
+            .find(|entry| entry.ssh.jump.is_some())?;
         let jump = entry.ssh.jump.as_ref()?;
         Some((entry, &self.inventory.hosts[jump]))
-    }
-
-    /// The key as the command line of OpenSSH reads it.
-    pub fn key_text(&self) -> String {
-        self.key.to_openssh(LineEnding::LF).expect("a key").to_string()
     }
 }
 
@@ -126,7 +134,12 @@ fn image() -> String {
     if let Ok(image) = std::env::var("HAFAIL_TEST_IMAGE") {
         return image;
     }
-    let listed = docker(&["images", "--format", "{{.Repository}}:{{.Tag}}", "hafail-lab-host"]);
+    let listed = docker(&[
+        "images",
+        "--format",
+        "{{.Repository}}:{{.Tag}}",
+        "hafail-lab-host",
+    ]);
     let text = succeeded(&listed);
     let first = text.lines().next().map(str::to_owned);
     first.expect("build the host image first: `hafail-lab up`")
@@ -138,7 +151,7 @@ async fn enter(name: &str, jump: &str, public: &str) -> HostEntry {
     let script = format!(
         "install -d -m 700 -o admin -g admin /home/admin/.ssh && echo '{public}' > /home/admin/.ssh/authorized_keys \
          && chown admin: /home/admin/.ssh/authorized_keys && ssh-keygen -A > /dev/null && systemctl start ssh \
-         && systemctl is-active -q ssh && cat /etc/ssh/ssh_host_ed25519_key.pub"
+         && systemctl is-active -q ssh && printf '127.0.0.1 localhost\\n%s\\n' \"$(hostname -I) {name}\" > /etc/hosts && cat /etc/ssh/ssh_host_ed25519_key.pub"
     );
     let until = Instant::now() + Duration::from_secs(60);
     let host_key = loop {

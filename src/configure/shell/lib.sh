@@ -13,7 +13,8 @@ PENDING=/var/lib/hafail-configure/pending
 # as it is.
 emit() {
     local why='' old=''
-    [ -z "$WHY" ] || why=$(printf %s "${WHY: -12000}" | base64 -w0)
+    [ ${#WHY} -le 12000 ] || WHY=${WHY: -12000}
+    [ -z "$WHY" ] || why=$(printf %s "$WHY" | base64 -w0)
     [ -z "$OLD" ] || old=$(head -c 262144 -- "$OLD" 2>/dev/null | base64 -w0)
     printf '%s %s %s %s %s\n' "$MARK" "$1" "$2" "${why:--}" "${old:--}"
 }
@@ -99,7 +100,7 @@ look_units() {
 look_boxes() {
     local name rest
     command -v docker > /dev/null || return 0
-    while read -r name rest; do BOX[${name#/}]=$rest; done < <(docker inspect --type container \
+    while read -r name rest; do [ -z "$name" ] || BOX[${name#/}]=$rest; done < <(docker inspect --type container \
         -f '{{.Name}} {{.Image}} {{.State.Status}} {{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}} {{index .Config.Labels "hafail.spec"}}' \
         -- "$@" 2>/dev/null)
 }
@@ -459,10 +460,16 @@ wait_until() {
 }
 holds() { if "$@"; then WHY=''; else return $TODO; fi; }
 
+# The last part of the first line.
+first_reason() {
+    local line=${1%%$'\n'*}
+    printf %s "${line##*: }"
+}
+
 port_open() {
     local out
     out=$(timeout 2 bash -c 'exec 3<> "/dev/tcp/$0/$1"' "$1" "$2" 2>&1) && return 0
-    WHY="port $2 of $1: ${out##*: }"
+    WHY="port $2 of $1: $(first_reason "$out")"
     return 1
 }
 port_closed() {
@@ -498,7 +505,7 @@ redis_answers() {
     local out
     out=$(REQUEST=$REQUEST timeout 3 bash -c \
         'exec 3<> "/dev/tcp/$0/$1" && printf %b "$REQUEST" >&3 && cat <&3' "$1" "$2" 2>&1) \
-        || { WHY="no answer from $1:$2: ${out##*: }"; return 1; }
+        || { WHY="no answer from $1:$2: $(first_reason "$out")"; return 1; }
     [[ $out == *"$ANSWER"* ]] || { WHY="$1:$2 answered: ${out//$'\r'/}"; return 1; }
 }
 

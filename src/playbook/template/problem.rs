@@ -92,10 +92,8 @@ fn explain(
     error: &Error,
     context: &Value,
 ) -> ParseError {
-    let expression = error.range().and_then(|range| source.get(range));
-    let (message, remedy) = match (error.kind(), expression) {
-        (ErrorKind::UndefinedError, Some(expression)) => undefined(expression, context),
-        (ErrorKind::UndefinedError, None) => undefined(source, context),
+    let (message, remedy) = match error.kind() {
+        ErrorKind::UndefinedError => undefined(path_at(source, error.range()), context),
         _ => (
             reason(error),
             "see docs/playbooks.md for the facts and filters that templates know".to_owned(),
@@ -118,40 +116,52 @@ fn reason(error: &Error) -> String {
     }
 }
 
+/// The path `a.b.c` that ends where the error is, or that a filter there was
+/// given.
+fn path_at(source: &str, range: Option<std::ops::Range<usize>>) -> &str {
+    let is_part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.');
+    let range = range.unwrap_or(0..source.len());
+    let (before, there) = source.split_at(range.start.min(source.len()));
+    let given = before.trim_end().strip_suffix('|').map(str::trim_end);
+    let (before, length) = match given {
+        Some(given) => (given, 0),
+        None => (before, there.find(|c| !is_part(c)).unwrap_or(there.len())),
+    };
+    let start = before.rfind(|c| !is_part(c)).map_or(0, |at| {
+        at + before[at..].chars().next().map_or(1, char::len_utf8)
+    });
+    &source[start..before.len() + length]
+}
+
 /// Which part of `a.b.c` is not there, and what is there instead.
-fn undefined(expression: &str, context: &Value) -> (String, String) {
-    let path: String = expression
-        .chars()
-        .take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '.'))
-        .collect();
+fn undefined(path: &str, context: &Value) -> (String, String) {
+    let parts: Vec<&str> = path.split('.').filter(|part| !part.is_empty()).collect();
     let mut at = context.clone();
-    let mut seen = String::new();
-    for part in path.split('.').filter(|part| !part.is_empty()) {
+    for (index, part) in parts.iter().enumerate() {
         let next = at.get_attr(part).unwrap_or(Value::UNDEFINED);
-        if next.is_undefined() {
-            let names: Vec<String> = at.try_iter().map_or_else(
-                |_| Vec::new(),
-                |names| names.map(|name| name.to_string()).collect(),
-            );
-            let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            let of = if seen.is_empty() {
-                String::new()
-            } else {
-                format!(" in `{seen}`")
-            };
-            return (
-                format!("`{part}` is not defined{of}"),
-                nearest(part, &names),
-            );
+        if !next.is_undefined() {
+            at = next;
+            continue;
         }
-        at = next;
-        if !seen.is_empty() {
-            seen.push('.');
+        if index == 0 && parts.len() > 1 {
+            // Not a fact but a variable of a loop: what it holds is not
+            // known here. Wrong names of facts were found by looking over.
+            break;
         }
-        seen.push_str(part);
+        let names: Vec<String> = at.try_iter().map_or_else(
+            |_| Vec::new(),
+            |names| names.map(|name| name.to_string()).collect(),
+        );
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let of = match parts[..index].join(".") {
+            outer if outer.is_empty() => outer,
+            outer => format!(" in `{outer}`"),
+        };
+        let message = format!("`{part}` is not defined{of}");
+        return (message, nearest(part, &names));
     }
     (
-        format!("`{}` is not defined", expression.trim()),
+        format!("`{path}` is not defined"),
         "give it a value, or write `| default(…)`".to_owned(),
     )
 }

@@ -5,9 +5,7 @@
 //! containers are started from the host image of the lab and removed at the
 //! end. Everything happens below `/var/tmp/hafail-test` on the hosts.
 
-#[path = "configure/hosts.rs"]
 mod hosts;
-#[path = "configure/scenarios.rs"]
 mod scenarios;
 
 use std::time::Duration;
