@@ -2,6 +2,8 @@
 
 mod error;
 mod inputs;
+mod playbooks;
+mod reach;
 mod ui;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -38,6 +40,12 @@ commands! {
     Schema => schema,
     /// Print the script that makes a shell complete commands and options.
     Completions => completions,
+    /// Run a playbook on the hosts; what is done already is found done.
+    Run => run,
+    /// Open a shell on a host, or run a command there.
+    Ssh => ssh,
+    /// Show the logs of hosts together.
+    Logs => logs,
     /// Run PostgreSQL on this host and take orders for it (a daemon).
     Guard => guard,
 }

@@ -2,6 +2,7 @@
 //! all hosts of a play at once, each over its one connection. Every step looks
 //! before it acts, so a run can be repeated and goes on where it ended.
 
+pub mod agent;
 mod built_in;
 mod compile;
 mod diff;
