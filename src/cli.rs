@@ -4,6 +4,8 @@ mod error;
 mod inputs;
 mod operating;
 mod provisioning;
+mod playbooks;
+mod reach;
 mod ui;
 mod world;
 
@@ -61,6 +63,12 @@ commands! {
     Status => status,
     /// Vote like many users, and account for every vote.
     Load => load,
+    /// Run a playbook on the hosts; what is done already is found done.
+    Run => run,
+    /// Open a shell on a host, or run a command there.
+    Ssh => ssh,
+    /// Show the logs of hosts together.
+    Logs => logs,
     /// Run PostgreSQL on this host and take orders for it (a daemon).
     Guard => guard,
 }

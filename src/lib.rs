@@ -20,6 +20,7 @@ pub mod adapters;
     reason = "the command line reads files and environment and passes values on"
 )]
 pub mod cli;
+pub mod configure;
 pub mod decide;
 #[allow(
     clippy::disallowed_methods,
