@@ -3,8 +3,8 @@
 mod error;
 mod inputs;
 mod operating;
-mod provisioning;
 mod playbooks;
+mod provisioning;
 mod reach;
 mod ui;
 mod world;
