@@ -122,6 +122,9 @@ impl Firewall<'_> {
             rules.extend(self.of_role(Role::Lb, (port, port)));
             rules.extend(self.among(Role::Db, port));
         }
+        // A queue asks the guards, when it starts, whether it is the active one.
+        let guard = database.guard_port;
+        rules.extend(self.of_role(Role::Queue, (guard, guard)));
         rules
     }
 
