@@ -1,12 +1,20 @@
 //! The real world behind the ports.
 
 pub mod aws;
+pub mod clock;
 pub mod database;
+pub mod end_to_end;
 pub mod guard_client;
+pub mod guards;
+pub mod journal_file;
 pub mod ledger;
+pub mod machines;
 pub mod pki;
+pub mod proxies;
 pub mod queues;
+pub mod records;
 pub mod redis_link;
 pub mod resolver;
 pub mod secrets;
 pub mod ssh;
+pub mod world;

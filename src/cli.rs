@@ -2,8 +2,12 @@
 
 mod error;
 mod inputs;
+mod operating;
+mod playbooks;
 mod provisioning;
+mod reach;
 mod ui;
+mod world;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -35,6 +39,14 @@ macro_rules! commands {
 commands! {
     /// Write a commented topology after a few questions, or from options.
     Init => init,
+    /// Make another region active: switchover when its primary is healthy, failover otherwise.
+    Failover => failover,
+    /// Go on with a run that was interrupted.
+    Resume => resume,
+    /// Bring a database that was lost back as a standby.
+    Rejoin => rejoin,
+    /// Show earlier runs.
+    History => history,
     /// Check a topology file and say all that is wrong with it.
     Validate => validate,
     /// Show what a deploy would change.
@@ -47,6 +59,16 @@ commands! {
     Schema => schema,
     /// Print the script that makes a shell complete commands and options.
     Completions => completions,
+    /// Say what is seen of everything, what follows from it and what to do.
+    Status => status,
+    /// Vote like many users, and account for every vote.
+    Load => load,
+    /// Run a playbook on the hosts; what is done already is found done.
+    Run => run,
+    /// Open a shell on a host, or run a command there.
+    Ssh => ssh,
+    /// Show the logs of hosts together.
+    Logs => logs,
     /// Run PostgreSQL on this host and take orders for it (a daemon).
     Guard => guard,
 }

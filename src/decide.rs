@@ -1,6 +1,7 @@
 //! From what was seen to a plan or a refusal. Pure: the same sight gives the
 //! same answer.
 
+mod astray;
 mod candidate;
 mod diagnosis;
 mod fence;
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use candidate::Candidate;
 pub use diagnosis::{Diagnosis, Finding, diagnose};
-pub use refusal::{Reason, Refusal};
+pub use refusal::{Reason, Refusal, no_such_region};
 pub use rejoin::decide_rejoin;
 
 use crate::{
@@ -88,7 +89,7 @@ pub fn decide_failover(sight: &Sight<'_>, intent: &Intent) -> Result<Plan, Refus
     if let Some(primary) = &running
         && view.site_of(primary) == target
     {
-        return Err(refusal::already_active(&view, primary));
+        return follow_up(&view, intent, primary.clone());
     }
     let live = running.filter(|primary| view.is_live(primary));
     match live {
@@ -130,6 +131,23 @@ fn switch(
     };
     let given = given(view, intent, old, new, because, loss);
     Ok(plan::switchover(&given))
+}
+
+/// The primary is there already: what does not follow it is sent after it.
+fn follow_up(view: &View<'_>, intent: &Intent, primary: HostName) -> Result<Plan, Refusal> {
+    let astray = astray::astray(view, intent, &primary);
+    if astray.is_empty() {
+        return Err(refusal::already_active(view, &primary));
+    }
+    let old = view.to_fence(&primary, &primary);
+    let mut because = vec![view.says_primary(&primary)];
+    because.extend(astray);
+    let loss = Loss::Nothing {
+        because: "nobody is promoted".to_owned(),
+    };
+    Ok(plan::redirect(&given(
+        view, intent, old, primary, because, loss,
+    )))
 }
 
 fn fail_over(view: &View<'_>, intent: &Intent, target: &SiteName) -> Result<Plan, Refusal> {

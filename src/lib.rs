@@ -20,12 +20,14 @@ pub mod adapters;
     reason = "the command line reads files and environment and passes values on"
 )]
 pub mod cli;
+pub mod configure;
 pub mod decide;
 #[allow(
     clippy::disallowed_methods,
     reason = "the guard runs PostgreSQL, keeps its state in files and listens"
 )]
 pub mod guard;
+pub mod history;
 pub mod ids;
 pub mod inventory;
 pub mod journal;
@@ -41,7 +43,9 @@ pub mod playbook;
 pub mod ports;
 pub mod probe;
 pub mod provision;
+pub mod report;
 pub mod run;
+pub mod sim;
 pub mod status;
 pub mod step;
 pub mod topology;

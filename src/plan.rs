@@ -4,6 +4,7 @@
 mod build;
 mod failover;
 mod forward;
+mod redirect;
 mod rejoin;
 mod switchover;
 mod text;
@@ -11,7 +12,9 @@ mod text;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+pub use build::active_records;
 pub use failover::failover;
+pub use redirect::redirect;
 pub use rejoin::{RejoinFacts, rejoin};
 pub use switchover::switchover;
 
@@ -32,6 +35,8 @@ pub enum Kind {
     Failover,
     /// A database comes back as a standby.
     Rejoin,
+    /// The primary is where it should be; what should follow it does not.
+    Redirect,
 }
 
 /// What the new primary may lack of what was acknowledged.

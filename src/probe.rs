@@ -15,6 +15,11 @@ use crate::{
     topology::{Host, Role, Topology},
 };
 
+mod hosts;
+mod page;
+
+pub use page::{Places, view};
+
 /// How long one answer may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 

@@ -47,6 +47,11 @@ impl Interrupt {
         self.0.store(true, Ordering::SeqCst);
     }
 
+    /// The wish is fulfilled or forgotten.
+    pub fn clear(&self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+
     /// Whether somebody wants to stop.
     #[must_use]
     pub fn is_set(&self) -> bool {

@@ -7,6 +7,7 @@ mod places;
 mod render;
 mod seen;
 mod tables;
+mod unseen;
 mod view;
 
 pub use findings::{Finding, Severity, findings};

@@ -391,7 +391,7 @@ fn region_dark_page() {
     let found = findings(&topology, &view);
     assert_eq!(
         (found[0].id, found[0].severity),
-        ("primary-unseen", Severity::Critical)
+        ("primary-isolated", Severity::Critical)
     );
     assert_eq!(
         found[0].next.as_deref(),
@@ -402,7 +402,7 @@ fn region_dark_page() {
     // With the cloud's word the diagnosis is stronger, and the way the same.
     darken(&topology, &mut view, "site1", MachineState::Stopped);
     let found = findings(&topology, &view);
-    assert_eq!(found[0].id, "primary-host-dead");
+    assert_eq!(found[0].id, "site-dark");
     assert_eq!(
         found[0].next.as_deref(),
         Some("hafail failover --region us-east-1")

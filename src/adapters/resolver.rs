@@ -122,7 +122,7 @@ async fn exchange(
     {
         Some(Ok(response)) => response,
         Some(Err(error)) => return Err(no_answer(error.to_string())),
-        None => return Err(no_answer("the exchange ended".into())),
+        None => return Err(no_answer("nothing answers there".into())),
     };
     match response.metadata.response_code {
         ResponseCode::NoError => Ok(response),

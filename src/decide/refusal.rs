@@ -137,7 +137,9 @@ pub(super) fn word(state: PostgresState) -> &'static str {
     }
 }
 
-pub(super) fn no_such_region(topology: &Topology, wanted: &str) -> Refusal {
+/// The region is not one of the topology's.
+#[must_use]
+pub fn no_such_region(topology: &Topology, wanted: &str) -> Refusal {
     let regions: Vec<_> = topology
         .sites
         .values()

@@ -96,9 +96,15 @@ fn host_unknown(view: &View<'_>, host: &HostName) -> Refusal {
             super::view::state_word(state)
         ));
     }
-    refusal
-        .next("start the machine, then again")
-        .next(format!("hafail ssh {host}"))
+    let entry = view.inventory().hosts.get(host);
+    let start = match entry.and_then(|entry| Some((entry, entry.instance_id.as_ref()?))) {
+        Some((entry, id)) => format!(
+            "if it is stopped: aws ec2 start-instances --region {} --instance-ids {id}",
+            entry.region
+        ),
+        None => "start the machine, then again".to_owned(),
+    };
+    refusal.next(start).next(format!("hafail ssh {host}"))
 }
 
 /// Streams from the primary, and the primary waits for it where it should.

@@ -57,6 +57,22 @@ pub enum StepState {
     UndoFailed,
 }
 
+impl StepState {
+    /// The state's name.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Started => "started",
+            Self::Done => "done",
+            Self::Failed | Self::FailedCertainly => "failed",
+            Self::Undoing => "undoing",
+            Self::Undone => "undone",
+            Self::UndoFailed => "undo-failed",
+        }
+    }
+}
+
 /// What the steps found out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {

@@ -2,6 +2,7 @@
 
 use crate::{
     ids::{HostName, SiteName},
+    inventory::Inventory,
     observation::AddressRecord,
     step::{Part, Step},
     topology::{Host, RecordTarget, Role, Topology},
@@ -120,13 +121,17 @@ pub(super) fn beside(topology: &Topology, beside: &HostName, role: Role) -> Opti
 }
 
 /// The records that follow the active site, as they must be when `site` is.
-pub(super) fn active_records(given: &Move<'_>, site: &SiteName) -> Vec<AddressRecord> {
-    let topology = given.topology;
+#[must_use]
+pub fn active_records(
+    topology: &Topology,
+    inventory: &Inventory,
+    site: &SiteName,
+) -> Vec<AddressRecord> {
     let balancers = topology
         .hosts_with(Role::Lb)
         .filter(|host| &host.site == site);
     let addresses: std::collections::BTreeSet<_> = balancers
-        .filter_map(|host| given.inventory.hosts.get(&host.name))
+        .filter_map(|host| inventory.hosts.get(&host.name))
         .map(|entry| entry.public_address.unwrap_or(entry.private_address))
         .collect();
     let records = topology.dns.iter().flat_map(|dns| &dns.records);

@@ -32,6 +32,12 @@ pub(super) fn redirect(plan: &mut Builder<'_>, promoted: usize) -> Redirected {
         };
         ready = plan.add(Forward, &[promoted], step);
     }
+    send(plan, promoted, ready)
+}
+
+/// Sends them, once the primary is promoted and ready for writes.
+pub(super) fn send(plan: &mut Builder<'_>, promoted: usize, ready: usize) -> Redirected {
+    let given = plan.given;
     let routed = route(
         plan,
         &[ready],
@@ -109,7 +115,11 @@ pub(super) fn release_queue(plan: &mut Builder<'_>, follows: usize, queue: &Host
 
 fn records(plan: &mut Builder<'_>, promoted: usize) -> Option<usize> {
     let given = plan.given;
-    let records = active_records(given, &site_of(given.topology, &given.new));
+    let records = active_records(
+        given.topology,
+        given.inventory,
+        &site_of(given.topology, &given.new),
+    );
     if records.is_empty() {
         return None;
     }
@@ -176,7 +186,11 @@ pub(super) fn verify(plan: &mut Builder<'_>, redirected: &Redirected) {
     after.push(redirected.promoted);
     verify_writes(plan, &after);
     if let Some(authoritative) = redirected.records {
-        let records = active_records(given, &site_of(given.topology, &given.new));
+        let records = active_records(
+            given.topology,
+            given.inventory,
+            &site_of(given.topology, &given.new),
+        );
         plan.add(Forward, &[authoritative], Step::AwaitResolvers { records });
     }
 }

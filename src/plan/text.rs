@@ -23,6 +23,10 @@ impl Plan {
                 "rejoin of {}: a standby of {} comes back",
                 self.topology, self.new
             ),
+            Kind::Redirect => format!(
+                "redirect of {}: everything follows {} ({}), which is primary already",
+                self.topology, self.to, self.new
+            ),
         }
     }
 }
@@ -33,7 +37,7 @@ impl fmt::Display for Plan {
         for reason in &self.because {
             writeln!(f, "  because {reason}")?;
         }
-        if self.kind != Kind::Rejoin {
+        if self.commit().is_some() {
             writeln!(f, "  loss of acknowledged writes: {}", self.loss)?;
         }
         for (part, heading) in headings(self) {
@@ -96,6 +100,7 @@ impl fmt::Display for Kind {
             Self::Switchover => "switchover",
             Self::Failover => "failover",
             Self::Rejoin => "rejoin",
+            Self::Redirect => "redirect",
         })
     }
 }

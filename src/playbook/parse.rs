@@ -350,7 +350,8 @@ fn count(given: &[bool]) -> usize {
 }
 
 /// "did you mean …" when a known name is near, else all known names.
-pub(super) fn nearest(text: &str, known: &[&str]) -> String {
+#[must_use]
+pub fn nearest(text: &str, known: &[&str]) -> String {
     let near = known
         .iter()
         .map(|name| (strsim::damerau_levenshtein(text, name), *name))

@@ -16,6 +16,7 @@ const ANSWER: Duration = Duration::from_secs(10);
 const START: Duration = Duration::from_secs(50);
 const REWIND: Duration = Duration::from_secs(900);
 const COPY: Duration = Duration::from_secs(2600);
+const CATCH_UP: Duration = Duration::from_secs(110);
 /// How long a rewound standby may take to stream before it is copied anew.
 const PROOF_OF_REWIND: Duration = Duration::from_secs(60);
 
@@ -199,9 +200,11 @@ pub(super) async fn await_streaming(
     standby: &HostName,
     upstream: &HostName,
 ) -> Result<Done, Failure> {
+    // A goal that stands: on a busy primary the end of the log runs away.
     let status = cx.world.guards.status(upstream).await?;
     let goal = status.postgres.written.unwrap_or_default();
-    streams(cx, standby, upstream, goal).await?;
+    cx.until(CATCH_UP, || streams(cx, standby, upstream, goal))
+        .await?;
     Ok(Done::new(
         false,
         format!("{standby} streams and has the log up to {goal}"),

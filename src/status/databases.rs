@@ -1,196 +1,158 @@
-//! Findings about the databases: who writes, who follows.
+//! Findings about the databases: the diagnosis of [`crate::decide`], with what
+//! to do next, and what a diagnosis for failovers need not know.
 
 use super::{
     findings::{Finding, Severity},
     view::View,
 };
 use crate::{
+    decide::{Diagnosis, diagnose},
     ids::HostName,
     observation::{Knowledge, MachineState},
-    order::{Downstream, GuardStatus, PostgresState, WantedRole},
-    topology::{Host, Replication, Role, Topology},
+    order::{PostgresState, WantedRole},
+    topology::{Replication, Role, Topology},
 };
 
-/// Exactly one database accepts writes.
-pub fn writers(topology: &Topology, view: &View) -> Option<Finding> {
-    match view.writers().as_slice() {
-        [_one] => None,
-        [] => Some(no_writer(topology, view)),
-        several => Some(two_writers(several)),
+/// Who writes, who follows, how closely.
+pub fn databases(topology: &Topology, view: &View) -> Vec<Finding> {
+    let mut found = down(topology, view);
+    let said: Vec<_> = diagnose(topology, &view.snapshot)
+        .into_iter()
+        .filter(|finding| finding.diagnosis != Diagnosis::Healthy)
+        // Who is down does not stream either.
+        .filter(|finding| {
+            !found
+                .iter()
+                .any(|(host, _)| host.as_str() == finding.subject)
+        })
+        .collect();
+    let mut all: Vec<_> = found.drain(..).map(|(_, finding)| finding).collect();
+    for finding in said {
+        let (severity, next) = reaction(topology, view, finding.diagnosis, &finding.subject);
+        let mut text = finding.evidence.join("; ");
+        if severity == Severity::Critical && view.writers().is_empty() {
+            text = format!("no database accepts writes: {text}");
+        }
+        let found = Finding::new(finding.diagnosis.word(), severity, text);
+        all.push(match next {
+            Some(next) => found.next(next),
+            None => found,
+        });
+    }
+    if all.is_empty() {
+        all.extend(unprotected(topology, view));
+    }
+    all
+}
+
+/// Databases beside the primary that do not run as standbys.
+fn down<'a>(topology: &'a Topology, view: &View) -> Vec<(&'a HostName, Finding)> {
+    let Some(primary) = view.primary() else {
+        return Vec::new();
+    };
+    let others = topology
+        .hosts_with(Role::Db)
+        .filter(|host| host.name != primary.host);
+    let known = others.filter_map(|host| {
+        let status = view
+            .snapshot
+            .guards
+            .get(&host.name)
+            .and_then(Knowledge::known)?;
+        (status.postgres.state != PostgresState::Standby).then_some((&host.name, status))
+    });
+    known
+        .map(|(name, status)| {
+            let text = format!("{name} is {}, not a standby", state(status.postgres.state));
+            let finding = Finding::new("standby-down", Severity::Degraded, text);
+            (name, finding.next(come_back(view, name.as_str())))
+        })
+        .collect()
+}
+
+/// The command that makes a standby of a database.
+fn come_back(view: &View, host: &str) -> String {
+    match database(view, host) {
+        Some(WantedRole::Uninitialised) => "hafail deploy".to_owned(),
+        _ => format!("hafail rejoin {host}"),
     }
 }
 
-fn two_writers(writers: &[&GuardStatus]) -> Finding {
-    let mut sorted = writers.to_vec();
-    sorted.sort_by_key(|status| (status.epoch, status.postgres.timeline));
-    let said: Vec<_> = sorted
-        .iter()
-        .map(|status| {
-            let timeline = status.postgres.timeline;
-            let timeline = timeline.map_or_else(|| "?".to_owned(), |timeline| timeline.to_string());
-            format!(
-                "{} (epoch {}, timeline {timeline})",
-                status.host, status.epoch
-            )
-        })
-        .collect();
-    let text = format!(
-        "{} accept writes at once: rows may diverge; stop the older one, {}, first",
-        said.join(" and "),
-        sorted[0].host
-    );
-    Finding::new("two-writers-suspected", Severity::Critical, text).next(format!(
+/// How much a diagnosis matters and what to run next.
+fn reaction(
+    topology: &Topology,
+    view: &View,
+    diagnosis: Diagnosis,
+    subject: &str,
+) -> (Severity, Option<String>) {
+    match diagnosis {
+        Diagnosis::Healthy => (Severity::Good, None),
+        Diagnosis::TwoWritersSuspected => (Severity::Critical, stop_older(view)),
+        Diagnosis::PrimaryPostgresDead
+        | Diagnosis::PrimaryHostDead
+        | Diagnosis::PrimaryIsolated
+        | Diagnosis::SiteDark => (Severity::Critical, take_over(topology, view)),
+        Diagnosis::StandbyLost | Diagnosis::LagOverBudget => (Severity::Degraded, None),
+        Diagnosis::StandbyNotStreaming | Diagnosis::WrongTimeline => {
+            (Severity::Degraded, Some(come_back(view, subject)))
+        }
+    }
+}
+
+fn database<'a>(view: &'a View, host: &str) -> Option<&'a WantedRole> {
+    let guard = view.snapshot.guards.get(host).and_then(Knowledge::known)?;
+    Some(&guard.wanted)
+}
+
+/// The writer of the older epoch is the one to stop.
+fn stop_older(view: &View) -> Option<String> {
+    let writers = view.writers().into_iter();
+    let older = writers.min_by_key(|status| (status.epoch, status.postgres.timeline))?;
+    Some(format!(
         "hafail ssh {} -- sudo systemctl kill --signal KILL hafail-guard",
-        sorted[0].host
+        older.host
     ))
 }
 
-fn no_writer(topology: &Topology, view: &View) -> Finding {
-    let Some(expected) = view.expected_primary(topology) else {
-        return Finding::new(
-            "primary-unseen",
-            Severity::Critical,
-            "no database accepts writes",
-        );
-    };
-    let (id, why) = fate(view, expected);
-    let text = format!("no database accepts writes: {expected}, the primary, {why}");
-    let finding = Finding::new(id, Severity::Critical, text);
-    match candidate(topology, view, expected) {
-        Some(host) => {
-            let site = &topology.sites[&host.site];
-            finding.next(format!("hafail failover --region {}", site.region))
-        }
-        None => finding.next("hafail deploy"),
-    }
-}
-
-/// What became of the primary, as far as it can be seen.
-fn fate(view: &View, primary: &HostName) -> (&'static str, String) {
-    if let Some(Knowledge::Known(state)) = view.snapshot.machines.get(primary)
-        && *state != MachineState::Running
-    {
-        let state = machine(*state);
-        return (
-            "primary-host-dead",
-            format!("is on a machine that is {state}"),
-        );
-    }
-    match view.snapshot.guards.get(primary) {
-        Some(Knowledge::Known(status)) => {
-            let state = state(status.postgres.state);
-            let problem = status.postgres.problem.as_deref();
-            let problem = problem.map_or_else(String::new, |problem| format!(": {problem}"));
-            ("primary-postgres-dead", format!("is {state}{problem}"))
-        }
-        Some(Knowledge::Unknown { why, .. }) => {
-            ("primary-unseen", format!("cannot be seen ({why})"))
-        }
-        Some(Knowledge::Absent) | None => ("primary-host-dead", "does not exist".into()),
-    }
-}
-
-/// Another database that could take over.
-fn candidate<'a>(topology: &'a Topology, view: &View, primary: &HostName) -> Option<&'a Host> {
-    topology.hosts_with(Role::Db).find(|host| {
+/// A failover to where a standby can be seen.
+fn take_over(topology: &Topology, view: &View) -> Option<String> {
+    let standby = topology.hosts_with(Role::Db).find(|host| {
         let status = view
             .snapshot
             .guards
             .get(&host.name)
             .and_then(Knowledge::known);
-        host.name != *primary
-            && status.is_some_and(|status| status.postgres.state == PostgresState::Standby)
-    })
+        status.is_some_and(|status| status.postgres.state == PostgresState::Standby)
+    })?;
+    let site = topology.sites.get(&standby.site)?;
+    Some(format!("hafail failover --region {}", site.region))
 }
 
-/// Every other database follows the primary closely.
-pub fn standbys(topology: &Topology, view: &View) -> Vec<Finding> {
-    let expected = view.expected_primary(topology);
-    let writers = view.writers();
-    let others = topology.hosts_with(Role::Db).filter(|host| {
-        Some(&host.name) != expected && !writers.iter().any(|writer| writer.host == host.name)
-    });
-    others
-        .filter_map(|host| standby(topology, view, host))
-        .collect()
-}
-
-fn standby(topology: &Topology, view: &View, host: &Host) -> Option<Finding> {
-    let name = &host.name;
-    let rejoin = format!("hafail rejoin {name}");
-    let degraded = |id, text: String| Some(Finding::new(id, Severity::Degraded, text));
-    let status = match view.snapshot.guards.get(name)? {
-        Knowledge::Known(status) => status,
-        Knowledge::Unknown { since, why } => {
-            let text = format!("the guard of {name} cannot be seen{}: {why}", ago(since));
-            return degraded("standby-lost", text);
-        }
-        Knowledge::Absent => {
-            let text = format!("there is no database on {name}");
-            return degraded("standby-lost", text).map(|found| found.next("hafail deploy"));
-        }
+/// Standbys that stream, and for which commits do not wait although they
+/// should.
+fn unprotected(topology: &Topology, view: &View) -> Vec<Finding> {
+    let Some(primary) = view.primary() else {
+        return Vec::new();
     };
-    if status.postgres.state != PostgresState::Standby {
-        let text = format!("{name} is {}, not a standby", state(status.postgres.state));
-        let finding = degraded("standby-down", text)?;
-        return Some(finding.next(match status.wanted {
-            WantedRole::Uninitialised => "hafail deploy".to_owned(),
-            _ => rejoin,
-        }));
-    }
-    let primary = view.primary()?;
-    if status.postgres.timeline != primary.postgres.timeline {
-        let text = format!(
-            "{name} is on timeline {}, the primary {} on {}",
-            shown(status.postgres.timeline),
-            primary.host,
-            shown(primary.postgres.timeline)
-        );
-        return degraded("wrong-timeline", text).map(|found| found.next(rejoin));
-    }
-    let row = primary.postgres.standbys.get(name.as_str());
-    if status.postgres.streaming_from.is_none() || row.is_none() {
-        let text = format!("{name} does not stream from {}", primary.host);
-        return degraded("standby-not-streaming", text).map(|found| found.next(rejoin));
-    }
-    lagging(topology, view, status).or_else(|| unprotected(topology, name, row?))
-}
-
-fn lagging(topology: &Topology, view: &View, standby: &GuardStatus) -> Option<Finding> {
-    let lag = view.lag_bytes(standby)?;
-    let limit = topology.database.maximum_lag_on_failover;
-    (lag > limit).then(|| {
-        let text = format!(
-            "{} is {} behind, more than the {} that a failover may lose",
-            standby.host,
-            bytes(lag),
-            bytes(limit)
-        );
-        Finding::new("lag-over-budget", Severity::Degraded, text)
-    })
-}
-
-fn unprotected(topology: &Topology, name: &HostName, row: &Downstream) -> Option<Finding> {
     let wanted = topology.database.replication == Replication::Synchronous;
-    let confirms = matches!(row.sync_state.as_str(), "sync" | "quorum");
-    (wanted && !confirms).then(|| {
+    let rows = primary.postgres.standbys.iter();
+    let weak = rows.filter(|(name, row)| {
+        let ours = topology.host(name).is_some_and(|host| host.is(Role::Db));
+        wanted && ours && !matches!(row.sync_state.as_str(), "sync" | "quorum")
+    });
+    weak.map(|(name, row)| {
         let text = format!(
             "commits do not wait for {name} ({}, {}): a failover now may lose some",
             row.state, row.sync_state
         );
         Finding::new("standby-not-synchronous", Severity::Degraded, text)
     })
+    .collect()
 }
 
 /// ` since …`, where it is known.
-pub fn ago(since: &Option<String>) -> String {
-    since
-        .as_ref()
-        .map_or_else(String::new, |since| format!(" since {since}"))
-}
-
-fn shown(timeline: Option<crate::ids::Timeline>) -> String {
-    timeline.map_or_else(|| "?".to_owned(), |timeline| timeline.to_string())
+pub fn ago(since: Option<&String>) -> String {
+    since.map_or_else(String::new, |since| format!(" since {since}"))
 }
 
 /// PostgreSQL's state in a word.
@@ -231,4 +193,22 @@ pub fn bytes(count: u64) -> String {
         return format!("{count} B");
     }
     format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_rounded_for_people() {
+        for (count, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1_572_864, "1.5 MiB"),
+            (u64::MAX, "16777216.0 TiB"),
+        ] {
+            assert_eq!(bytes(count), text);
+        }
+    }
 }

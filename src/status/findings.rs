@@ -61,10 +61,12 @@ pub fn findings(topology: &Topology, view: &View) -> Vec<Finding> {
     }
     let mut all = Vec::new();
     all.extend(runs(view));
-    all.extend(databases::writers(topology, view));
+    all.extend(databases::databases(topology, view));
     all.extend(writes(topology, view));
-    all.extend(databases::standbys(topology, view));
-    all.extend(places::dark_sites(topology, view));
+    let dark = places::dark_sites(topology, view).into_iter();
+    // The diagnosis names the primary's site by itself.
+    let diagnosed = all.iter().any(|finding| finding.id == places::SITE_DARK);
+    all.extend(dark.filter(|finding| !diagnosed || finding.id != places::SITE_DARK));
     all.extend(places::balancers(topology, view));
     all.extend(places::queues(topology, view));
     all.extend(places::names(topology, view));

@@ -21,6 +21,9 @@ const QUEUE: &str = "queue_active";
 /// A disk that is fuller than that is said.
 const FULL_PERCENT: u8 = 90;
 
+/// The id of a site of which all machines are down.
+pub const SITE_DARK: &str = "site-dark";
+
 /// Sites of which no host can be seen.
 pub fn dark_sites(topology: &Topology, view: &View) -> Vec<Finding> {
     let dark = topology.sites.values().filter(|site| is_dark(view, site));
@@ -29,21 +32,15 @@ pub fn dark_sites(topology: &Topology, view: &View) -> Vec<Finding> {
             let state = view.snapshot.machines.get(host).and_then(Knowledge::known);
             state.is_some_and(|state| state.is_down())
         });
-        let proof = if off {
-            "its machines are stopped"
-        } else {
-            "its machines may still run"
-        };
-        let text = format!(
-            "{} ({}) is dark: no host answers; {proof}",
-            site.name, site.region
-        );
-        let finding = Finding::new("site-dark", Severity::Degraded, text);
+        let (name, region) = (&site.name, &site.region);
         if off {
-            finding.next("hafail deploy")
-        } else {
-            finding
+            let text = format!("all machines of {name} ({region}) are down");
+            return Finding::new(SITE_DARK, Severity::Degraded, text).next("hafail deploy");
         }
+        let text = format!(
+            "no host of {name} ({region}) can be seen; they may well run: the way there may be cut"
+        );
+        Finding::new("site-unseen", Severity::Degraded, text)
     })
     .collect()
 }
@@ -67,7 +64,10 @@ pub fn balancers(topology: &Topology, view: &View) -> Vec<Finding> {
         match status {
             Knowledge::Known(status) => found.extend(balancer(topology, view, host, status)),
             Knowledge::Unknown { since, why } if !in_dark(topology, view, host) => {
-                let text = format!("HAProxy on {host} cannot be seen{}: {why}", ago(since));
+                let text = format!(
+                    "HAProxy on {host} cannot be seen{}: {why}",
+                    ago(since.as_ref())
+                );
                 found.push(Finding::new("balancer-unseen", Severity::Unseen, text));
             }
             Knowledge::Unknown { .. } | Knowledge::Absent => {}
@@ -164,7 +164,10 @@ pub fn queues(topology: &Topology, view: &View) -> Vec<Finding> {
                 }
             },
             Knowledge::Unknown { since, why } if !in_dark(topology, view, host) => {
-                let text = format!("Redis on {host} cannot be seen{}: {why}", ago(since));
+                let text = format!(
+                    "Redis on {host} cannot be seen{}: {why}",
+                    ago(since.as_ref())
+                );
                 found.push(Finding::new("queue-unseen", Severity::Unseen, text));
                 continue;
             }
@@ -289,7 +292,7 @@ pub fn hosts(topology: &Topology, view: &View) -> Vec<Finding> {
         match view.hosts.get(name) {
             Some(Knowledge::Known(facts)) => found.extend(facts_of(name, facts)),
             Some(Knowledge::Unknown { since, why }) => {
-                let text = format!("{name} cannot be seen{}: {why}", ago(since));
+                let text = format!("{name} cannot be seen{}: {why}", ago(since.as_ref()));
                 found.push(Finding::new("host-unseen", Severity::Unseen, text));
             }
             Some(Knowledge::Absent) => {

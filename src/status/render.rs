@@ -7,6 +7,7 @@ use serde_json::json;
 use super::{
     findings::{Finding, Severity},
     tables,
+    unseen::unseen,
     view::View,
 };
 use crate::{
@@ -41,7 +42,7 @@ pub fn render(topology: &Topology, view: &View, findings: &[Finding], look: Look
     for table in tables.into_iter().flatten() {
         let _ = write!(text, "\n{}\n", tables::draw(table, look));
     }
-    if let Some(unseen) = tables::unseen(view) {
+    if let Some(unseen) = unseen(view) {
         text.push('\n');
         for line in unseen.lines() {
             let _ = writeln!(text, "{}", wrap(line, look.width, 2));

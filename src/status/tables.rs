@@ -217,18 +217,22 @@ pub fn balancers(view: &View) -> Option<Table> {
     let mut backends: Vec<&String> = known.flat_map(BTreeMap::keys).collect();
     backends.sort();
     backends.dedup();
+    let mut header = vec!["LOAD BALANCER".to_owned()];
+    header.extend(backends.iter().map(ToString::to_string));
+    if backends.is_empty() {
+        header.push("BACKENDS".to_owned());
+    }
+    let columns = header.len();
     let mut table = Table::new();
-    let header = ["LOAD BALANCER".to_owned()].into_iter();
-    table.set_header(header.chain(backends.iter().map(ToString::to_string)));
+    table.set_header(header);
     for (host, status) in &view.snapshot.proxies {
         let mut row = vec![host.to_string()];
         match status {
             Knowledge::Known(status) => {
                 row.extend(backends.iter().map(|name| backend(name, status.get(*name))));
             }
-            _ => row.resize(backends.len() + 1, "unknown".into()),
+            _ => row.resize(columns, "unknown".into()),
         }
-        row.resize(backends.len().max(1) + 1, String::new());
         table.add_row(row);
     }
     (!view.snapshot.proxies.is_empty()).then_some(table)
@@ -343,45 +347,4 @@ pub fn runs(view: &View) -> Option<Table> {
         table.add_row([&run.started, &run.what, &run.outcome, &run.id]);
     }
     Some(table)
-}
-
-/// What could not be seen, each reason once.
-pub fn unseen(view: &View) -> Option<String> {
-    let mut reasons: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
-    collect(&mut reasons, "", &view.hosts);
-    collect(&mut reasons, "guard of ", &view.snapshot.guards);
-    collect(&mut reasons, "HAProxy of ", &view.snapshot.proxies);
-    collect(&mut reasons, "Redis of ", &view.snapshot.queues);
-    collect(&mut reasons, "machine of ", &view.snapshot.machines);
-    collect(&mut reasons, "record ", &view.snapshot.records);
-    collect(&mut reasons, "writes in ", &view.snapshot.writes);
-    for names in view.names.values() {
-        collect(&mut reasons, "DNS server ", &names.authoritative);
-        collect(&mut reasons, "resolver ", &names.resolved);
-    }
-    let mut text = String::new();
-    for ((since, why), mut names) in reasons {
-        names.dedup();
-        let since = if since.is_empty() {
-            String::new()
-        } else {
-            format!(" since {since}")
-        };
-        text.push_str(&format!("NOT SEEN{since}: {why}\n  {}\n", names.join(", ")));
-    }
-    (!text.is_empty()).then_some(text)
-}
-
-fn collect<'a, K: ToString, T>(
-    reasons: &mut BTreeMap<(&'a str, &'a str), Vec<String>>,
-    prefix: &str,
-    known: &'a BTreeMap<K, Knowledge<T>>,
-) {
-    for (name, knowledge) in known {
-        if let Knowledge::Unknown { since, why } = knowledge {
-            let key = (since.as_deref().unwrap_or_default(), why.as_str());
-            let name = format!("{prefix}{}", name.to_string());
-            reasons.entry(key).or_default().push(name);
-        }
-    }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     ids::{HostName, SiteName},
     observation::{AddressRecord, Knowledge, Snapshot},
-    order::{GuardStatus, PostgresState, WantedRole},
+    order::{GuardStatus, PostgresState},
     topology::{Role, Topology},
 };
 
@@ -86,28 +86,7 @@ impl View {
         }
     }
 
-    /// The host that should be primary: the one that is, else the one that
-    /// wants to be, else the one that the others follow, else the first one.
-    #[must_use]
-    pub fn expected_primary<'a>(&'a self, topology: &'a Topology) -> Option<&'a HostName> {
-        if let Some(primary) = self.primary() {
-            return Some(&primary.host);
-        }
-        let known = || self.snapshot.guards.values().filter_map(Knowledge::known);
-        let wanting = known().find(|status| status.wanted == WantedRole::Primary);
-        let followed = known().find_map(|status| match &status.wanted {
-            WantedRole::Standby { upstream } => upstream.as_ref(),
-            _ => None,
-        });
-        let mut databases = topology.hosts_with(Role::Db);
-        let first = databases.find(|host| host.site == topology.initial_primary);
-        wanting
-            .map(|status| &status.host)
-            .or(followed)
-            .or(first.map(|host| &host.name))
-    }
-
-    /// The site of that primary.
+    /// The site of the primary.
     #[must_use]
     pub fn active_site<'a>(&self, topology: &'a Topology) -> Option<&'a SiteName> {
         let primary = self.primary()?;

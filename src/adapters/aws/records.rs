@@ -113,3 +113,19 @@ pub async fn in_sync(client: &Client, change: &str) -> Result<bool, CloudError> 
     let status = answer.change_info().map(|info| info.status());
     Ok(status == Some(&ChangeStatus::Insync))
 }
+
+/// The authoritative servers that Route 53 gave the zone.
+///
+/// # Errors
+/// The API did not answer.
+pub async fn name_servers(client: &Client, zone: &str) -> Result<Vec<String>, CloudError> {
+    let request = client.get_hosted_zone().id(zone);
+    let answer = call!("route53:GetHostedZone", None, request)?;
+    let set = answer.delegation_set();
+    Ok(set.map_or_else(Vec::new, |set| {
+        set.name_servers()
+            .iter()
+            .map(|name| without_dot(name).to_owned())
+            .collect()
+    }))
+}

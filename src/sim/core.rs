@@ -1,0 +1,234 @@
+//! Simulated time and the executor: one future is polled, and while it waits
+//! the next event happens.
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    pin::{Pin, pin},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+    time::Duration,
+};
+
+use super::{Rng, State, check, clients, proxy, state::Settings};
+
+/// Something that happens at a moment.
+pub(super) type Action = Box<dyn FnOnce(&mut Core) + Send>;
+
+/// Whether an event can change the world, or only wakes somebody.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Change,
+    Wake,
+}
+
+/// Runaway simulations end here.
+const LONGEST: Duration = Duration::from_secs(4 * 3600);
+
+/// The world and its clock.
+pub struct Core {
+    now: Duration,
+    sequence: u64,
+    events: BTreeMap<(Duration, u64), (Kind, Action)>,
+    pub state: State,
+    pub rng: Rng,
+    /// The runner's process died.
+    pub crashed: bool,
+    story: Vec<(Duration, String)>,
+}
+
+impl Core {
+    /// Simulated time.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.now
+    }
+
+    /// Lets something happen after a while, whoever is still there then.
+    pub fn later(&mut self, wait: Duration, action: impl FnOnce(&mut Self) + Send + 'static) {
+        self.add(wait, Kind::Change, Box::new(action));
+    }
+
+    /// Gives an answer after a while.
+    pub(super) fn answer_later<T: Send + 'static>(
+        &mut self,
+        wait: Duration,
+        slot: Slot<T>,
+        value: T,
+    ) {
+        self.add(wait, Kind::Wake, Box::new(move |_| slot.fill(value)));
+    }
+
+    fn add(&mut self, wait: Duration, kind: Kind, action: Action) {
+        self.sequence += 1;
+        self.events
+            .insert((self.now + wait, self.sequence), (kind, action));
+    }
+
+    /// What was written now arrives at the other site later.
+    pub(super) fn let_it_flow(&mut self) {
+        let delay = self.state.settings.replication_delay;
+        self.later(delay, |_| {});
+    }
+
+    /// Adds a line to the story.
+    pub fn tell(&mut self, line: impl Into<String>) {
+        self.story.push((self.now, line.into()));
+    }
+
+    /// The story so far, for a failing seed.
+    #[must_use]
+    pub fn story(&self) -> String {
+        let line =
+            |(at, line): &(Duration, String)| format!("{:>9.3} s  {line}\n", at.as_secs_f64());
+        self.story.iter().map(line).collect()
+    }
+}
+
+/// A handle on the world; clones share it.
+#[derive(Clone)]
+pub struct Sim(Arc<Mutex<Core>>);
+
+impl Sim {
+    /// A healthy world with clients that write.
+    #[must_use]
+    pub fn new(settings: Settings, seed: u64) -> Self {
+        let core = Core {
+            now: Duration::from_secs(1),
+            sequence: 0,
+            events: BTreeMap::new(),
+            state: State::healthy(settings),
+            rng: Rng::new(seed),
+            crashed: false,
+            story: Vec::new(),
+        };
+        let sim = Self(Arc::new(Mutex::new(core)));
+        let mut core = sim.lock();
+        clients::start(&mut core);
+        proxy::start_checks(&mut core);
+        drop(core);
+        sim
+    }
+
+    /// The world, for as long as the answer is kept.
+    ///
+    /// # Panics
+    /// When an action panicked.
+    #[must_use]
+    pub fn lock(&self) -> MutexGuard<'_, Core> {
+        self.0.lock().expect("no action panicked")
+    }
+
+    /// Runs the future; none when the runner's process died under it.
+    ///
+    /// # Panics
+    /// When simulated time runs away.
+    pub fn run<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        let mut future = pin!(future);
+        let woken = Arc::new(Woken(AtomicBool::new(true)));
+        let waker = Waker::from(woken.clone());
+        let mut context = Context::from_waker(&waker);
+        loop {
+            if woken.0.swap(false, Ordering::Relaxed)
+                && let Poll::Ready(value) = future.as_mut().poll(&mut context)
+            {
+                return Some(value);
+            }
+            let mut core = self.lock();
+            if core.crashed {
+                core.crashed = false;
+                return None;
+            }
+            drop(core);
+            self.step();
+        }
+    }
+
+    /// Lets time pass.
+    pub fn pass(&self, time: Duration) {
+        self.run(self.sleep(time));
+    }
+
+    fn step(&self) {
+        let mut core = self.lock();
+        let next = core.events.pop_first();
+        let ((at, _), (kind, action)) = next.expect("clients and checks always come again");
+        assert!(at < LONGEST, "time ran away\n{}", core.story());
+        core.now = at;
+        if kind == Kind::Wake {
+            action(&mut core);
+            return;
+        }
+        core.state.settle(at);
+        action(&mut core);
+        core.state.settle(at);
+        check::instant(&mut core);
+    }
+
+    /// Waits in simulated time.
+    pub fn sleep(&self, time: Duration) -> impl Future<Output = ()> + Send + 'static {
+        let slot = Slot::default();
+        self.lock().answer_later(time, slot.clone(), ());
+        slot
+    }
+}
+
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Something that will be there once an event has happened.
+pub struct Slot<T>(Arc<Mutex<Waiting<T>>>);
+
+struct Waiting<T> {
+    value: Option<T>,
+    waker: Option<Waker>,
+}
+
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Waiting {
+            value: None,
+            waker: None,
+        })))
+    }
+}
+
+impl<T> Clone for Slot<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T> Slot<T> {
+    /// Gives the value; the first one counts.
+    pub fn fill(&self, value: T) {
+        let mut waiting = self.0.lock().expect("nobody panics in here");
+        waiting.value.get_or_insert(value);
+        if let Some(waker) = waiting.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl<T> Future for Slot<T> {
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let mut waiting = self.0.lock().expect("nobody panics in here");
+        match waiting.value.take() {
+            Some(value) => Poll::Ready(value),
+            None => {
+                waiting.waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Machines, their power, their cloud, and the ways to them.
+
+use std::time::Duration;
+
+use crate::{
+    ids::{HostName, SiteName},
+    observation::MachineState,
+};
+
+use super::Core;
+
+/// One machine.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    pub site: SiteName,
+    pub on: bool,
+    /// As the cloud reports it.
+    pub reported: MachineState,
+    /// Requests of operators arrive.
+    pub heard: bool,
+    /// Answers get back to operators.
+    pub answers: bool,
+    /// Requests take this long more.
+    pub slow: Duration,
+    /// The cloud refuses to be asked or told about it.
+    pub denied: bool,
+    /// Counts power-ons: what was begun before the last one is gone.
+    pub boots: u32,
+}
+
+impl Machine {
+    /// As the deploy left it.
+    pub(super) fn deployed(site: SiteName) -> Self {
+        Self {
+            site,
+            on: true,
+            reported: MachineState::Running,
+            heard: true,
+            answers: true,
+            slow: Duration::ZERO,
+            denied: false,
+            boots: 0,
+        }
+    }
+}
+
+/// Cuts the power and lets the cloud report it.
+pub(super) fn cut_power(core: &mut Core, host: &HostName) {
+    let machine = core.state.machines.get_mut(host).expect("a known host");
+    machine.reported = MachineState::Stopped;
+    if !machine.on {
+        return;
+    }
+    machine.on = false;
+    core.tell(format!("power of {host} is cut"));
+    core.state.lost_power(host);
+}
+
+/// Powers on: services start as their units say.
+pub(super) fn power_on(core: &mut Core, host: &HostName) {
+    let machine = core.state.machines.get_mut(host).expect("a known host");
+    machine.reported = MachineState::Running;
+    if machine.on {
+        return;
+    }
+    machine.on = true;
+    machine.boots += 1;
+    core.tell(format!("{host} boots"));
+    let now = core.now();
+    core.state.booted(host, now);
+}
+
+/// What StopInstances with force starts.
+pub(super) fn stop_by_force(core: &mut Core, host: &HostName) {
+    let machine = core.state.machines.get_mut(host).expect("a known host");
+    if machine.reported.is_down() || machine.reported == MachineState::Stopping {
+        return;
+    }
+    machine.reported = MachineState::Stopping;
+    core.tell(format!("the cloud begins to stop {host}"));
+    let host = host.clone();
+    let wait = Duration::from_millis(core.rng.between(300, 4000));
+    core.later(wait, move |core| {
+        let stopping = core.state.machines[&host].reported == MachineState::Stopping;
+        if stopping {
+            cut_power(core, &host);
+        }
+    });
+}
+
+impl super::State {
+    fn lost_power(&mut self, host: &HostName) {
+        if let Some(database) = self.databases.get_mut(host) {
+            database.crash();
+        }
+    }
+
+    fn booted(&mut self, host: &HostName, now: Duration) {
+        if let Some(database) = self.databases.get_mut(host) {
+            database.boot(self.settings.mutation);
+        }
+        if let Some(proxy) = self.proxies.get_mut(host) {
+            proxy.restart();
+        }
+        self.boot_queue(host, now);
+    }
+}

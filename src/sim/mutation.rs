@@ -1,0 +1,120 @@
+//! Deliberate defects. Each must be caught by the checker, else the checker
+//! does not bite.
+
+use crate::{
+    ids::Epoch,
+    observation::{Knowledge, MachineState, Snapshot},
+    plan::Plan,
+    step::{FenceWay, Part, Step},
+};
+
+/// A defect of the program or of its world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mutation {
+    /// A fencing proof is claimed, nothing is fenced.
+    SkipFencing,
+    /// A machine of which nothing is known counts as stopped.
+    UnknownIsDown,
+    /// Guards obey runs of the past.
+    AcceptOldEpoch,
+    /// A switchover does not wait for the candidate to have everything.
+    PromoteBeforeEquality,
+    /// The new primary goes on waiting for the old one.
+    ForgetToEmptySync,
+    /// The returned standby confirms nothing.
+    ForgetToRestoreSync,
+    /// The candidate counts as in sync whatever the journal says.
+    TrustMembership,
+    /// A primary comes back writable after a boot.
+    BootWritable,
+    /// The old load-balancer entry is never taken away nor the new one set.
+    ForgetToRoute,
+    /// The queue moves without the data of the old one.
+    ForgetTheQueue,
+}
+
+impl Mutation {
+    /// All defects.
+    pub const ALL: [Self; 10] = [
+        Self::SkipFencing,
+        Self::UnknownIsDown,
+        Self::AcceptOldEpoch,
+        Self::PromoteBeforeEquality,
+        Self::ForgetToEmptySync,
+        Self::ForgetToRestoreSync,
+        Self::TrustMembership,
+        Self::BootWritable,
+        Self::ForgetToRoute,
+        Self::ForgetTheQueue,
+    ];
+
+    /// What the defect makes of a snapshot.
+    pub(super) fn of_snapshot(self, snapshot: &mut Snapshot) {
+        if self == Self::UnknownIsDown {
+            for state in snapshot.machines.values_mut() {
+                if matches!(state, Knowledge::Unknown { .. }) {
+                    *state = Knowledge::Known(MachineState::Stopped);
+                }
+            }
+        }
+    }
+
+    /// What the defect makes of the memory.
+    pub(super) fn of_past(self, past: &mut crate::decide::Past, plan_new: &crate::ids::HostName) {
+        if self == Self::TrustMembership {
+            past.epoch = past.epoch.max(Epoch(u64::MAX / 2));
+            for standbys in past.synchronous.values_mut() {
+                *standbys = vec![plan_new.clone()];
+            }
+        }
+    }
+
+    /// What the defect makes of a plan.
+    pub(super) fn of_plan(self, plan: &mut Plan) {
+        for planned in &mut plan.steps {
+            let step = std::mem::replace(&mut planned.step, Step::AwaitInSync);
+            planned.step = self.of_step(step, planned.part);
+        }
+    }
+
+    fn of_step(self, step: Step, part: Part) -> Step {
+        let claim = |reason: &str| {
+            vec![FenceWay::Operator {
+                reason: reason.to_owned(),
+            }]
+        };
+        match (self, step) {
+            (Self::SkipFencing, Step::Fence { host, .. }) => Step::Fence {
+                host,
+                ways: claim("it will be fine"),
+            },
+            (Self::PromoteBeforeEquality, Step::ProveEquality { from, .. }) => Step::Fence {
+                host: from,
+                ways: vec![FenceWay::Guard],
+            },
+            (Self::ForgetToEmptySync, Step::SetSynchronous { host, standbys })
+                if standbys.is_empty() =>
+            {
+                nothing(host, part)
+            }
+            (Self::ForgetToRestoreSync, Step::SetSynchronous { host, standbys })
+                if !standbys.is_empty() =>
+            {
+                nothing(host, part)
+            }
+            (Self::ForgetToRoute, Step::Route { lb: _, to, .. }) => nothing(to, part),
+            (Self::ForgetTheQueue, Step::PromoteQueue { host, .. }) => {
+                Step::PromoteQueue { host, from: None }
+            }
+            (Self::ForgetTheQueue, Step::PauseQueue { host, .. }) => {
+                Step::PauseQueue { host, limit_ms: 0 }
+            }
+            (_, step) => step,
+        }
+    }
+}
+
+/// A step that does nothing.
+fn nothing(_host: crate::ids::HostName, _part: Part) -> Step {
+    Step::AwaitInSync
+}

@@ -1,0 +1,370 @@
+//! Random schedules: faults, commands, crashes of the runner, two operators;
+//! then the faults end and everything must become healthy again.
+
+use std::{fmt, time::Duration};
+
+use crate::{
+    decide::{Allowance, Intent, Reason},
+    ids::{HostName, SiteName},
+    order::PostgresState,
+    topology::{Replication, Role},
+};
+
+use super::{
+    Answer, CrashPoint, Operator, Rng, Settings, Sim, Violation, fault::Fault, mutation::Mutation,
+};
+
+/// Faults begin and end within this time.
+const TROUBLE: Duration = Duration::from_secs(45);
+/// Commands that it may take to get healthy again.
+const ROUNDS: usize = 30;
+
+/// What a schedule did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    pub runs: usize,
+    pub promotions: usize,
+    pub acknowledged: usize,
+}
+
+/// A schedule that broke an invariant.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    pub seed: u64,
+    pub violations: Vec<Violation>,
+    pub story: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "seed {} breaks", self.seed)?;
+        for violation in &self.violations {
+            writeln!(f, "  {violation}")?;
+        }
+        write!(f, "{}", self.story)
+    }
+}
+
+/// Runs the schedule of a seed.
+///
+/// # Errors
+/// The invariants that it broke, with its story.
+pub fn run(seed: u64, mutation: Option<Mutation>) -> Result<Done, Box<Failure>> {
+    let mut schedule = Schedule::new(seed, mutation);
+    schedule.trouble();
+    schedule.recover();
+    schedule.judge()
+}
+
+struct Schedule {
+    seed: u64,
+    rng: Rng,
+    sim: Sim,
+    ann: Operator,
+    /// Works at another desk, with another journal.
+    ben: Operator,
+}
+
+impl Schedule {
+    fn new(seed: u64, mutation: Option<Mutation>) -> Self {
+        let mut rng = Rng::new(seed);
+        let replication = if rng.permille(700) {
+            Replication::Synchronous
+        } else {
+            Replication::Asynchronous
+        };
+        let mut settings = Settings::new(replication);
+        settings.mutation = mutation;
+        settings.replication_delay = Duration::from_millis(rng.between(1, 40));
+        let sim = Sim::new(settings, rng.next());
+        let (ann, ben) = (Operator::new(&sim, "ann"), Operator::new(&sim, "ben"));
+        Self {
+            seed,
+            rng,
+            sim,
+            ann,
+            ben,
+        }
+    }
+
+    fn trouble(&mut self) {
+        for _ in 0..self.rng.between(0, 4) {
+            let fault = self.fault();
+            let start = Duration::from_millis(self.rng.between(0, 30_000));
+            let end = start + Duration::from_millis(self.rng.between(500, 15_000));
+            let mut core = self.sim.lock();
+            let (begin, stop) = (fault.clone(), fault);
+            core.later(start, move |core| begin.set(core, true));
+            core.later(end, move |core| stop.set(core, false));
+        }
+        while self.sim.lock().now() < TROUBLE {
+            self.sim
+                .pass(Duration::from_millis(self.rng.between(10, 8_000)));
+            self.command();
+        }
+        self.ann.interrupt.clear();
+        self.sim.pass(Duration::from_secs(2));
+    }
+
+    fn fault(&mut self) -> Fault {
+        let (hosts, sites, databases) = self.names();
+        let rng = &mut self.rng;
+        let host = rng.pick(&hosts).clone();
+        let database = rng.pick(&databases).clone();
+        match rng.between(0, 12) {
+            0 | 1 => Fault::SiteDown(rng.pick(&sites).clone()),
+            2 => Fault::HostDown(host),
+            3 => Fault::HostDown(database),
+            4 => Fault::PostgresBroken(database),
+            5 => Fault::Unheard(host),
+            6 => Fault::Unanswering(database),
+            7 => Fault::Slow(host, Duration::from_millis(rng.between(20, 3_000))),
+            8 => Fault::LinkCut,
+            9 => Fault::SiteIsolated(rng.pick(&sites).clone()),
+            10 => Fault::CloudDenied,
+            11 => {
+                if rng.permille(500) {
+                    Fault::ZoneDark
+                } else {
+                    Fault::RewindFails(database)
+                }
+            }
+            _ => Fault::Unreliable(rng.between(5, 120)),
+        }
+    }
+
+    fn names(&self) -> (Vec<HostName>, Vec<SiteName>, Vec<HostName>) {
+        let core = self.sim.lock();
+        let topology = core.state.topology();
+        (
+            topology.hosts().map(|host| host.name.clone()).collect(),
+            topology.sites.keys().cloned().collect(),
+            topology
+                .hosts_with(Role::Db)
+                .map(|host| host.name.clone())
+                .collect(),
+        )
+    }
+
+    /// One command of one operator, or two at once.
+    fn command(&mut self) {
+        let intent = self.intent();
+        let (_, _, databases) = self.names();
+        match self.rng.between(0, 99) {
+            0..=54 => self.alone(Command::Failover(intent)),
+            55..=74 => {
+                let host = self.rng.pick(&databases).to_string();
+                self.alone(Command::Rejoin(host));
+            }
+            75..=89 => {
+                let abandon = self.rng.permille(150);
+                self.alone(Command::Resume(abandon));
+            }
+            _ => self.together(&intent),
+        }
+    }
+
+    fn intent(&mut self) -> Intent {
+        let regions = ["eu-west-1", "us-east-1"];
+        let allow_data_loss = match self.rng.between(0, 9) {
+            0 => Some(Allowance::Any),
+            1 => Some(Allowance::Bytes(self.rng.between(0, 20_000))),
+            _ => None,
+        };
+        Intent {
+            region: (*self.rng.pick(&regions)).to_owned(),
+            database_only: self.rng.permille(150),
+            allow_data_loss,
+            fenced_by_operator: self.vouch(),
+        }
+    }
+
+    /// Operators vouch only for machines that are truly off, and that stay so.
+    fn vouch(&mut self) -> Option<String> {
+        let core = self.sim.lock();
+        let primary = core
+            .state
+            .databases
+            .values()
+            .find(|database| database.state == PostgresState::Primary);
+        let off = primary.is_none();
+        drop(core);
+        (off && self.rng.permille(100)).then(|| "I saw the rack dark".to_owned())
+    }
+
+    fn alone(&mut self, command: Command) {
+        if self.rng.permille(300) {
+            let record = usize::try_from(self.rng.between(1, 45)).expect("small");
+            self.ann.store.crash_at(CrashPoint {
+                record,
+                durable: self.rng.permille(500),
+            });
+        } else if self.rng.permille(100) {
+            let interrupt = self.ann.interrupt.clone();
+            let wait = Duration::from_millis(self.rng.between(1, 3_000));
+            self.sim.lock().later(wait, move |core| {
+                core.tell("Ctrl-C");
+                interrupt.set();
+            });
+        }
+        let ann = &self.ann;
+        if self.sim.run(command.give(ann)).is_none() {
+            self.sim.lock().tell("ann's process is gone");
+        }
+        self.ann.store.process_died();
+        self.ann.interrupt.clear();
+    }
+
+    /// Ann's process sleeps somewhere in the middle; Ben meanwhile does his.
+    fn together(&mut self, intent: &Intent) {
+        let record = usize::try_from(self.rng.between(1, 40)).expect("small");
+        let nap = Duration::from_millis(self.rng.between(100, 25_000));
+        self.ann.store.pause_at(record, nap);
+        let wait = Duration::from_millis(self.rng.between(0, 3_000));
+        let theirs = self.intent();
+        let resume = self.rng.permille(300);
+        let (ann, ben, sim) = (&self.ann, &self.ben, &self.sim);
+        let other = async {
+            sim.sleep(wait).await;
+            if resume {
+                ben.resume(false).await
+            } else {
+                ben.failover(&theirs).await
+            }
+        };
+        sim.run(async { futures::join!(ann.failover(intent), other) });
+        self.ann.store.process_died();
+    }
+
+    /// What a patient operator does once the faults have ended.
+    fn recover(&mut self) {
+        self.sim.lock().tell("the faults have ended");
+        self.sim.pass(Duration::from_secs(5));
+        for round in 0..ROUNDS {
+            if self.sim.lock().is_healthy().is_ok() && !self.unfinished(&self.ann) {
+                return;
+            }
+            self.mend(round);
+            self.sim.pass(Duration::from_secs(2));
+        }
+        let mut core = self.sim.lock();
+        let what = core
+            .is_healthy()
+            .err()
+            .unwrap_or_else(|| "a run does not end".to_owned());
+        core.state
+            .ledger
+            .violated("converges", format!("after {ROUNDS} commands {what}"));
+    }
+
+    fn unfinished(&self, operator: &Operator) -> bool {
+        let ground = self.sim.run(operator.look());
+        ground.is_some_and(|ground| ground.past.unfinished.is_some())
+    }
+
+    fn mend(&mut self, round: usize) {
+        self.power_all_on();
+        self.ann.interrupt.clear();
+        let patient = round % 10 < 7;
+        for operator in [&self.ben, &self.ann] {
+            if self.unfinished(operator) {
+                self.sim.run(operator.resume(!patient));
+                return;
+            }
+        }
+        let (_, _, databases) = self.names();
+        let primary = {
+            let core = self.sim.lock();
+            let mut all = core.state.databases.values();
+            all.find(|database| database.state == PostgresState::Primary)
+                .map(|d| d.host.clone())
+        };
+        match primary {
+            Some(primary) => {
+                for host in databases.iter().filter(|host| **host != primary) {
+                    self.sim.run(self.ann.rejoin(host.as_str()));
+                }
+                let region = self.region_of(&primary);
+                self.sim.run(self.ann.failover(&plain(&region, None)));
+            }
+            None => self.elect(round),
+        }
+    }
+
+    /// Machines that a fence stopped do not start by themselves.
+    fn power_all_on(&self) {
+        let (hosts, _, _) = self.names();
+        let mut core = self.sim.lock();
+        for host in hosts {
+            if !core.state.is_on(&host) {
+                Fault::HostDown(host).set(&mut core, false);
+            }
+        }
+    }
+
+    /// No primary: each region is tried without loss, then with any.
+    fn elect(&mut self, round: usize) {
+        let allowance = (round >= 6).then_some(Allowance::Any);
+        for region in ["eu-west-1", "us-east-1"] {
+            let answer = self.sim.run(self.ann.failover(&plain(region, allowance)));
+            match answer {
+                Some(Answer::Refused(refusal)) if refusal.reason != Reason::RunInProgress => {}
+                _ => return,
+            }
+        }
+    }
+
+    fn region_of(&self, host: &HostName) -> String {
+        let core = self.sim.lock();
+        core.state.topology().sites[&core.state.site_of(host)]
+            .region
+            .to_string()
+    }
+
+    fn judge(self) -> Result<Done, Box<Failure>> {
+        let mut core = self.sim.lock();
+        let lost = core.state.lost_votes();
+        if lost > 0 {
+            let what = format!("{lost} votes that a copy had confirmed");
+            core.state.ledger.violated("no_accepted_vote_lost", what);
+        }
+        let ledger = &core.state.ledger;
+        if ledger.violations.is_empty() {
+            return Ok(Done {
+                runs: ledger.runs.len(),
+                promotions: ledger.promotions.len(),
+                acknowledged: ledger.acknowledged.len(),
+            });
+        }
+        Err(Box::new(Failure {
+            seed: self.seed,
+            violations: ledger.violations.clone(),
+            story: core.story(),
+        }))
+    }
+}
+
+enum Command {
+    Failover(Intent),
+    Rejoin(String),
+    Resume(bool),
+}
+
+impl Command {
+    async fn give(self, operator: &Operator) -> Answer {
+        match self {
+            Self::Failover(intent) => operator.failover(&intent).await,
+            Self::Rejoin(host) => operator.rejoin(&host).await,
+            Self::Resume(abandon) => operator.resume(abandon).await,
+        }
+    }
+}
+
+fn plain(region: &str, allow_data_loss: Option<Allowance>) -> Intent {
+    Intent {
+        region: region.to_owned(),
+        database_only: false,
+        allow_data_loss,
+        fenced_by_operator: None,
+    }
+}

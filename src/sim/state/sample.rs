@@ -1,0 +1,108 @@
+//! The topology that is simulated: two sites with one host of each role.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::{
+    ids::{HostName, Region, SiteName},
+    topology::{
+        Access, Balance, Coordination, Database, Dns, Host, LoadBalancer, Objectives, Place, Queue,
+        Record, RecordTarget, Replication, Role, Site, Topology,
+    },
+};
+
+/// `site1` in eu-west-1 (primary) and `site2` in us-east-1.
+#[must_use]
+pub fn two_sites(replication: Replication) -> Topology {
+    let sites = [site("site1", "eu-west-1"), site("site2", "us-east-1")];
+    Topology {
+        name: "two-regions".to_owned(),
+        objectives: Objectives {
+            rto: Duration::from_secs(30),
+            rpo: Duration::ZERO,
+        },
+        coordination: Coordination::Manual,
+        access: Access {
+            ssh_user: "admin".to_owned(),
+            ssh_from: Vec::new(),
+            ssh_key: None,
+        },
+        provision: None,
+        sites: sites
+            .into_iter()
+            .map(|site| (site.name.clone(), site))
+            .collect(),
+        initial_primary: name("site1"),
+        database: Database {
+            version: 15,
+            port: 5432,
+            name: "postgres".to_owned(),
+            user: "vote".to_owned(),
+            replication,
+            maximum_lag_on_failover: 4096,
+            parameters: BTreeMap::new(),
+            guard_port: 8008,
+            order_port: 8009,
+        },
+        queue: Queue {
+            port: 6379,
+            replicated: true,
+        },
+        stack: Vec::new(),
+        load_balancer: LoadBalancer {
+            balance: Balance::LocalFirst,
+            statistics_port: 8404,
+            primary_port: 5000,
+            replica_port: 5001,
+            queue_port: 6379,
+            hold: Duration::from_secs(10),
+        },
+        dns: Some(Dns {
+            zone: "vote.example.org".to_owned(),
+            manage_zone: true,
+            records: vec![
+                record("vote.example.org"),
+                record("result.vote.example.org"),
+            ],
+        }),
+        secrets: BTreeMap::new(),
+        tags: BTreeMap::new(),
+    }
+}
+
+fn record(name: &str) -> Record {
+    Record {
+        name: name.to_owned(),
+        ttl: Duration::from_secs(5),
+        target: RecordTarget::Active,
+    }
+}
+
+fn site(name_: &str, region: &str) -> Site {
+    let roles = [("lb", Role::Lb), ("queue", Role::Queue), ("db", Role::Db)];
+    let hosts = roles.map(|(suffix, role)| Host {
+        name: format!("{name_}-{suffix}")
+            .parse::<HostName>()
+            .expect("a label"),
+        site: name(name_),
+        roles: [role].into(),
+        place: Place::Instance {
+            instance_type: "t3.small".to_owned(),
+            subnet: "private".to_owned(),
+            address: None,
+            disk_gib: 8,
+        },
+    });
+    Site {
+        name: name(name_),
+        region: region.parse::<Region>().expect("a label"),
+        network: None,
+        hosts: hosts
+            .into_iter()
+            .map(|host| (host.name.clone(), host))
+            .collect(),
+    }
+}
+
+fn name(text: &str) -> SiteName {
+    text.parse().expect("a label")
+}

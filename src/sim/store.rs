@@ -1,0 +1,202 @@
+//! A journal that survives the death of its runner, and can cause it.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+
+use crate::{
+    journal::{Entry, Event},
+    plan::Kind,
+    ports::store::{Holder, RunId, Store, StoreError},
+};
+
+use super::Sim;
+
+/// When the runner dies: at its nth record (from 1), before or after that
+/// record is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CrashPoint {
+    pub record: usize,
+    pub durable: bool,
+}
+
+/// The local journal of one operator.
+pub struct SimStore {
+    sim: Sim,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    journals: BTreeMap<RunId, Vec<String>>,
+    holder: Option<Holder>,
+    crash: Option<CrashPoint>,
+    /// The runner sleeps at that record for so long.
+    pause: Option<(usize, Duration)>,
+    /// Records since the crash or pause was armed.
+    records: usize,
+}
+
+impl SimStore {
+    #[must_use]
+    pub fn new(sim: &Sim) -> Self {
+        Self {
+            sim: sim.clone(),
+            inner: Mutex::default(),
+        }
+    }
+
+    /// Lets the next runner die.
+    pub fn crash_at(&self, point: CrashPoint) {
+        let mut inner = self.inner();
+        inner.crash = Some(point);
+        inner.records = 0;
+    }
+
+    /// Lets the next runner sleep.
+    pub fn pause_at(&self, record: usize, time: Duration) {
+        let mut inner = self.inner();
+        inner.pause = Some((record, time));
+        inner.records = 0;
+    }
+
+    /// The lock ends with the process.
+    pub fn process_died(&self) {
+        let mut inner = self.inner();
+        inner.holder = None;
+        inner.crash = None;
+        inner.pause = None;
+    }
+
+    /// All records of all runs.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.inner().journals.values().map(Vec::len).sum()
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("nobody panics in here")
+    }
+
+    /// Writes lines until the crash, if one comes; whether it came, and how
+    /// long to sleep.
+    fn write(&self, run: &RunId, lines: &[String]) -> (bool, Option<Duration>) {
+        let mut inner = self.inner();
+        let mut sleep = None;
+        for line in lines {
+            inner.records += 1;
+            let here = inner.crash.filter(|point| point.record == inner.records);
+            if here.is_none_or(|point| point.durable) {
+                inner
+                    .journals
+                    .entry(run.clone())
+                    .or_default()
+                    .push(line.clone());
+                self.note(run, line);
+            }
+            if here.is_some() {
+                return (true, None);
+            }
+            if let Some((record, time)) = inner.pause
+                && record == inner.records
+            {
+                sleep = Some(time);
+            }
+        }
+        (false, sleep)
+    }
+
+    /// Tells the checker what it must know.
+    fn note(&self, run: &RunId, line: &str) {
+        let entry: Entry = serde_json::from_str(line).expect("our own line");
+        let mut core = self.sim.lock();
+        let runs = &mut core.state.ledger.runs;
+        match &entry.event {
+            Event::RunStarted(started) => {
+                let switchover = started.plan.kind == Kind::Switchover;
+                runs.insert(started.run.to_string(), (switchover, false));
+            }
+            Event::ProofRecorded(_) => runs.entry(run.to_string()).or_default().1 = true,
+            _ => {}
+        }
+        core.tell(format!("journal: {}", describe(&entry.event)));
+    }
+}
+
+fn describe(event: &Event) -> String {
+    match event {
+        Event::StepStarted { step } => format!("step {step} starts"),
+        Event::StepDone { step, what, .. } => format!("step {step} done: {what}"),
+        Event::StepFailed {
+            step, why, certain, ..
+        } => {
+            format!("step {step} failed (certain: {certain}): {why}")
+        }
+        Event::UndoBegun { why } => format!("going back: {why}"),
+        Event::UndoDone { step, what } => format!("step {step} undone: {what}"),
+        Event::UndoFailed { step, why } => format!("step {step} not undone: {why}"),
+        Event::Stopped { outcome, why, .. } => format!("stopped, {}: {why}", outcome.word()),
+        Event::ProofRecorded(proof) => format!("proof {} of {}", proof.kind.word(), proof.host),
+        Event::RunStarted(started) => format!(
+            "run {} of epoch {}: {}",
+            started.run,
+            started.epoch,
+            started.plan.title()
+        ),
+        other => other.word().to_owned(),
+    }
+}
+
+#[async_trait]
+impl Store for SimStore {
+    async fn register(&self, holder: &Holder) -> Result<(), StoreError> {
+        let mut inner = self.inner();
+        if let Some(other) = &inner.holder {
+            return Err(StoreError::Held(Box::new(other.clone())));
+        }
+        inner.holder = Some(holder.clone());
+        Ok(())
+    }
+
+    async fn append(&self, run: &RunId, lines: &[String]) -> Result<(), StoreError> {
+        let (died, sleep) = self.write(run, lines);
+        if died {
+            let mut core = self.sim.lock();
+            core.tell("the runner dies");
+            core.crashed = true;
+        }
+        if died {
+            std::future::pending::<()>().await;
+        }
+        if let Some(time) = sleep {
+            self.sim
+                .lock()
+                .tell(format!("the runner sleeps for {time:?}"));
+            self.sim.sleep(time).await;
+        }
+        self.sim.sleep(Duration::from_micros(500)).await;
+        Ok(())
+    }
+
+    async fn read(&self, run: &RunId) -> Result<Vec<String>, StoreError> {
+        let inner = self.inner();
+        inner
+            .journals
+            .get(run)
+            .cloned()
+            .ok_or_else(|| StoreError::NoSuchRun(run.clone()))
+    }
+
+    async fn list(&self) -> Result<Vec<RunId>, StoreError> {
+        Ok(self.inner().journals.keys().cloned().collect())
+    }
+
+    async fn release(&self, _run: &RunId) -> Result<(), StoreError> {
+        self.inner().holder = None;
+        Ok(())
+    }
+}

@@ -1,0 +1,12 @@
+//! Adapters against the real programs on this machine: HAProxy, Redis,
+//! PostgreSQL and a DNS server, all on loopback; Route 53 by moto. Hosts are
+//! reached by a stand-in for SSH that dials loopback.
+
+mod database;
+mod dns;
+mod haproxy;
+mod local;
+#[path = "../provision/moto.rs"]
+mod moto;
+mod redis;
+mod route53;
