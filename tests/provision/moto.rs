@@ -35,6 +35,10 @@ const IMAGES: &str = r#"[
 /// The newest of these.
 pub const NEWEST_IMAGE: &str = "ami-0000000000000002";
 
+#[expect(
+    clippy::zombie_processes,
+    reason = "it ends with this process, and is never waited for"
+)]
 fn start() -> (String, PipeWriter) {
     let program = program();
     let directory = target().join("moto-tests");

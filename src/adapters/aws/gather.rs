@@ -10,7 +10,7 @@ use aws_sdk_ec2::types::{
 use super::{
     Regional,
     calls::{call, pages},
-    ids::{filter, of_topology},
+    ids::{filter, of_names, of_topology},
 };
 use crate::ports::cloud::CloudError;
 
@@ -40,7 +40,7 @@ pub(super) async fn gather(at: &Regional, topology: &str) -> Result<Gathered, Cl
         .map(|(_, name)| name.as_str())
         .collect();
     if !lost.is_empty() {
-        let found = matching(at, vec![filter("tag:Name", lost)]).await?;
+        let found = matching(at, of_names(lost)).await?;
         all.add(found, &known);
     }
     Ok(all)
