@@ -36,7 +36,9 @@ pub async fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let directory = prepare(&found.inventory, &key).map_err(failed)?;
     let words = arguments(&found.inventory, &args.host, directory.path());
     // Ctrl-C is for what runs on the host.
-    let _ = tokio::spawn(async { while tokio::signal::ctrl_c().await.is_ok() {} });
+    drop(tokio::spawn(async {
+        while tokio::signal::ctrl_c().await.is_ok() {}
+    }));
     let status = tokio::process::Command::new("ssh")
         .args(words)
         .args(&args.command)
