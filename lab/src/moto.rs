@@ -85,6 +85,13 @@ pub async fn ensure_installed(cache: &Path, progress: &Progress) -> Result<PathB
     Ok(program)
 }
 
+/// The interpreter beside the installed moto, which has boto3: for scripts that
+/// act on the cloud from outside.
+#[must_use]
+pub fn python(cache: &Path) -> PathBuf {
+    cache.join(format!("moto-{VERSION}/bin/python3"))
+}
+
 /// A port on 127.0.0.1 that is free now.
 ///
 /// # Errors
