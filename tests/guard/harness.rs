@@ -513,6 +513,13 @@ impl Drop for Node {
         if let Some(pid) = self.postmaster() {
             // A stopped process takes no notice of a kill in a container.
             signal(pid, rustix::process::Signal::CONT);
+            // An immediate shutdown gives shared memory back, a kill does not.
+            self.kill_guard();
+            signal(pid, rustix::process::Signal::QUIT);
+            let begin = Instant::now();
+            while self.postmaster().is_some() && begin.elapsed() < Duration::from_secs(10) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
         }
         self.power_off();
     }
