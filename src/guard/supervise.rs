@@ -82,7 +82,12 @@ impl Guard {
         tokio::select! {
             () = ended => {
                 *known = None;
-                self.publish(super::view::View::ended);
+                self.publish(|view| {
+                    // An order that stopped it may have published more by now.
+                    if view.postgres.state != PostgresState::Stopped {
+                        view.ended();
+                    }
+                });
                 self.counters.ended();
                 tracing::warn!("PostgreSQL has ended");
             }

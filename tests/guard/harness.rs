@@ -513,6 +513,13 @@ impl Drop for Node {
         if let Some(pid) = self.postmaster() {
             // A stopped process takes no notice of a kill in a container.
             signal(pid, rustix::process::Signal::CONT);
+            // An immediate shutdown gives shared memory back, a kill does not.
+            self.kill_guard();
+            signal(pid, rustix::process::Signal::QUIT);
+            let begin = Instant::now();
+            while self.postmaster().is_some() && begin.elapsed() < Duration::from_secs(10) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
         }
         self.power_off();
     }
@@ -555,15 +562,15 @@ fn postgres_user() -> (u32, u32) {
     (user, fields.next().unwrap().parse().unwrap())
 }
 
-/// A port that nobody uses now; none is given twice.
+/// A port that nobody uses now; none is given twice. Below the range from
+/// which connections take theirs, for a restart gives a port up for a moment.
 fn free_port() -> u16 {
-    static GIVEN: std::sync::Mutex<Vec<u16>> = std::sync::Mutex::new(Vec::new());
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let first = u64::from(std::process::id()) * 131;
     loop {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let mut given = GIVEN.lock().unwrap();
-        if !given.contains(&port) {
-            given.push(port);
+        let next = first + NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = u16::try_from(20_000 + next % 12_000).unwrap();
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
             return port;
         }
     }
