@@ -11,7 +11,7 @@ mod scenarios;
 use std::time::Duration;
 
 /// Bound of the whole.
-const WITHIN: Duration = Duration::from_secs(300);
+const WITHIN: Duration = Duration::from_secs(600);
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs hosts: HAFAIL_TEST_INVENTORY and HAFAIL_TEST_SSH_KEY, or Docker and the image of the lab"]
