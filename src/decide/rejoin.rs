@@ -104,9 +104,7 @@ fn host_unknown(view: &View<'_>, host: &HostName) -> Refusal {
         ),
         None => "start the machine, then again".to_owned(),
     };
-    refusal
-        .next(start)
-        .next(format!("hafail ssh {host}"))
+    refusal.next(start).next(format!("hafail ssh {host}"))
 }
 
 /// Streams from the primary, and the primary waits for it where it should.
