@@ -15,6 +15,7 @@ mod operator;
 mod ports;
 mod proxy;
 mod queue;
+pub mod recover;
 mod rng;
 pub mod schedule;
 mod state;

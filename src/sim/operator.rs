@@ -4,6 +4,7 @@
 use crate::{
     decide::{Allowance, Intent, Refusal},
     history::Ground,
+    ids::Epoch,
     journal::{Entry, Outcome},
     plan::Plan,
     ports::{
@@ -151,6 +152,22 @@ impl Operator {
                 .start(run, plan, &shown, ground.next_epoch())
                 .await,
         )
+    }
+
+    /// Starts a run of a plan, whatever was shown.
+    ///
+    /// # Errors
+    /// Why it did not start, as text.
+    pub async fn run_shown(
+        &self,
+        plan: Plan,
+        shown: &str,
+        epoch: Epoch,
+    ) -> Result<Outcome, String> {
+        let (run, who) = (RunId("by-hand".to_owned()), self.who());
+        let ran = self.runner(&who).start(run, plan, shown, epoch).await;
+        ran.map(|ran| ran.outcome)
+            .map_err(|error| error.to_string())
     }
 
     fn runner<'a>(&'a self, who: &'a Who) -> Runner<'a> {

@@ -4,7 +4,7 @@
 use std::{fmt, time::Duration};
 
 use crate::{
-    decide::{Allowance, Intent, Reason},
+    decide::{Allowance, Intent},
     ids::{HostName, SiteName},
     order::PostgresState,
     topology::{Replication, Role},
@@ -12,12 +12,11 @@ use crate::{
 
 use super::{
     Answer, CrashPoint, Operator, Rng, Settings, Sim, Violation, fault::Fault, mutation::Mutation,
+    recover,
 };
 
 /// Faults begin and end within this time.
 const TROUBLE: Duration = Duration::from_secs(45);
-/// Commands that it may take to get healthy again.
-const ROUNDS: usize = 30;
 
 /// What a schedule did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -236,89 +235,12 @@ impl Schedule {
         self.ann.store.process_died();
     }
 
-    /// What a patient operator does once the faults have ended.
-    fn recover(&mut self) {
+    fn recover(&self) {
         self.sim.lock().tell("the faults have ended");
         self.sim.pass(Duration::from_secs(5));
-        for round in 0..ROUNDS {
-            if self.sim.lock().is_healthy().is_ok() && !self.unfinished(&self.ann) {
-                return;
-            }
-            self.mend(round);
-            self.sim.pass(Duration::from_secs(2));
+        if let Err(what) = recover::recover(&self.sim, &[&self.ben, &self.ann]) {
+            self.sim.lock().state.ledger.violated("converges", what);
         }
-        let mut core = self.sim.lock();
-        let what = core
-            .is_healthy()
-            .err()
-            .unwrap_or_else(|| "a run does not end".to_owned());
-        core.state
-            .ledger
-            .violated("converges", format!("after {ROUNDS} commands {what}"));
-    }
-
-    fn unfinished(&self, operator: &Operator) -> bool {
-        let ground = self.sim.run(operator.look());
-        ground.is_some_and(|ground| ground.past.unfinished.is_some())
-    }
-
-    fn mend(&mut self, round: usize) {
-        self.power_all_on();
-        self.ann.interrupt.clear();
-        let patient = round % 10 < 7;
-        for operator in [&self.ben, &self.ann] {
-            if self.unfinished(operator) {
-                self.sim.run(operator.resume(!patient));
-                return;
-            }
-        }
-        let (_, _, databases) = self.names();
-        let primary = {
-            let core = self.sim.lock();
-            let mut all = core.state.databases.values();
-            all.find(|database| database.state == PostgresState::Primary)
-                .map(|d| d.host.clone())
-        };
-        match primary {
-            Some(primary) => {
-                for host in databases.iter().filter(|host| **host != primary) {
-                    self.sim.run(self.ann.rejoin(host.as_str()));
-                }
-                let region = self.region_of(&primary);
-                self.sim.run(self.ann.failover(&plain(&region, None)));
-            }
-            None => self.elect(round),
-        }
-    }
-
-    /// Machines that a fence stopped do not start by themselves.
-    fn power_all_on(&self) {
-        let (hosts, _, _) = self.names();
-        let mut core = self.sim.lock();
-        for host in hosts {
-            if !core.state.is_on(&host) {
-                Fault::HostDown(host).set(&mut core, false);
-            }
-        }
-    }
-
-    /// No primary: each region is tried without loss, then with any.
-    fn elect(&mut self, round: usize) {
-        let allowance = (round >= 6).then_some(Allowance::Any);
-        for region in ["eu-west-1", "us-east-1"] {
-            let answer = self.sim.run(self.ann.failover(&plain(region, allowance)));
-            match answer {
-                Some(Answer::Refused(refusal)) if refusal.reason != Reason::RunInProgress => {}
-                _ => return,
-            }
-        }
-    }
-
-    fn region_of(&self, host: &HostName) -> String {
-        let core = self.sim.lock();
-        core.state.topology().sites[&core.state.site_of(host)]
-            .region
-            .to_string()
     }
 
     fn judge(self) -> Result<Done, Box<Failure>> {
@@ -357,14 +279,5 @@ impl Command {
             Self::Rejoin(host) => operator.rejoin(&host).await,
             Self::Resume(abandon) => operator.resume(abandon).await,
         }
-    }
-}
-
-fn plain(region: &str, allow_data_loss: Option<Allowance>) -> Intent {
-    Intent {
-        region: region.to_owned(),
-        database_only: false,
-        allow_data_loss,
-        fenced_by_operator: None,
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     ports::store::{Holder, RunId, Store, StoreError},
 };
 
-use super::Sim;
+use super::{Sim, fault::Fault};
 
 /// When the runner dies: at its nth record (from 1), before or after that
 /// record is durable.
@@ -37,6 +37,8 @@ struct Inner {
     crash: Option<CrashPoint>,
     /// The runner sleeps at that record for so long.
     pause: Option<(usize, Duration)>,
+    /// A fault that begins with that step, and how long it lasts.
+    fault: Option<(usize, Fault, Duration)>,
     /// Records since the crash or pause was armed.
     records: usize,
 }
@@ -62,6 +64,11 @@ impl SimStore {
         let mut inner = self.inner();
         inner.pause = Some((record, time));
         inner.records = 0;
+    }
+
+    /// Lets a fault begin with that step.
+    pub fn fault_at_step(&self, step: usize, fault: Fault, time: Duration) {
+        self.inner().fault = Some((step, fault, time));
     }
 
     /// The lock ends with the process.
@@ -97,6 +104,7 @@ impl SimStore {
                     .or_default()
                     .push(line.clone());
                 self.note(run, line);
+                begin_fault(&self.sim, &mut inner, line);
             }
             if here.is_some() {
                 return (true, None);
@@ -125,6 +133,20 @@ impl SimStore {
         }
         core.tell(format!("journal: {}", describe(&entry.event)));
     }
+}
+
+fn begin_fault(sim: &Sim, inner: &mut Inner, line: &str) {
+    let entry: Entry = serde_json::from_str(line).expect("our own line");
+    let Event::StepStarted { step } = entry.event else {
+        return;
+    };
+    if inner.fault.as_ref().is_none_or(|(at, _, _)| *at != step) {
+        return;
+    }
+    let (_, fault, time) = inner.fault.take().expect("it was just looked at");
+    let mut core = sim.lock();
+    fault.set(&mut core, true);
+    core.later(time, move |core| fault.set(core, false));
 }
 
 fn describe(event: &Event) -> String {

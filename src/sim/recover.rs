@@ -1,0 +1,111 @@
+//! What patient operators do once the faults have ended.
+
+use std::time::Duration;
+
+use crate::{
+    decide::{Allowance, Intent, Reason},
+    ids::HostName,
+    order::PostgresState,
+    topology::Role,
+};
+
+use super::{Answer, Operator, Sim, fault::Fault};
+
+/// Commands that it may take to get healthy again.
+const ROUNDS: usize = 30;
+
+/// Gives sensible commands until all is well.
+///
+/// # Errors
+/// What is not well after many of them.
+pub fn recover(sim: &Sim, operators: &[&Operator]) -> Result<(), String> {
+    for round in 0..ROUNDS {
+        let open = operators.iter().any(|operator| unfinished(sim, operator));
+        if !open && sim.lock().is_healthy().is_ok() {
+            return Ok(());
+        }
+        mend(sim, operators, round);
+        sim.pass(Duration::from_secs(2));
+    }
+    let what = sim.lock().is_healthy().err();
+    let what = what.unwrap_or_else(|| "a run does not end".to_owned());
+    Err(format!("after {ROUNDS} commands {what}"))
+}
+
+fn unfinished(sim: &Sim, operator: &Operator) -> bool {
+    let ground = sim.run(operator.look());
+    ground.is_some_and(|ground| ground.past.unfinished.is_some())
+}
+
+fn mend(sim: &Sim, operators: &[&Operator], round: usize) {
+    power_all_on(sim);
+    let patient = round % 10 < 7;
+    for operator in operators {
+        operator.interrupt.clear();
+        if unfinished(sim, operator) {
+            sim.run(operator.resume(!patient));
+            return;
+        }
+    }
+    let operator = operators.last().expect("there is an operator");
+    let (primary, others) = databases(sim);
+    let Some(primary) = primary else {
+        return elect(sim, operator, round);
+    };
+    for host in others {
+        sim.run(operator.rejoin(host.as_str()));
+    }
+    let region = {
+        let core = sim.lock();
+        core.state.topology().sites[&core.state.site_of(&primary)]
+            .region
+            .to_string()
+    };
+    sim.run(operator.failover(&plain(&region, None)));
+}
+
+/// Machines that a fence stopped do not start by themselves.
+fn power_all_on(sim: &Sim) {
+    let mut core = sim.lock();
+    let hosts: Vec<_> = core.state.machines.keys().cloned().collect();
+    for host in hosts {
+        if !core.state.is_on(&host) {
+            Fault::HostDown(host).set(&mut core, false);
+        }
+    }
+}
+
+/// No primary: each region is tried without loss, then with any.
+fn elect(sim: &Sim, operator: &Operator, round: usize) {
+    let allowance = (round >= 6).then_some(Allowance::Any);
+    for region in ["eu-west-1", "us-east-1"] {
+        let answer = sim.run(operator.failover(&plain(region, allowance)));
+        match answer {
+            Some(Answer::Refused(refusal)) if refusal.reason != Reason::RunInProgress => {}
+            _ => return,
+        }
+    }
+}
+
+fn databases(sim: &Sim) -> (Option<HostName>, Vec<HostName>) {
+    let core = sim.lock();
+    let all = core
+        .state
+        .topology()
+        .hosts_with(Role::Db)
+        .map(|host| host.name.clone());
+    let is_primary = |host: &HostName| core.state.databases[host].state == PostgresState::Primary;
+    let (primaries, others): (Vec<_>, Vec<_>) = all.partition(is_primary);
+    (primaries.into_iter().next(), others)
+}
+
+/// A wish for a region, nothing special.
+#[must_use]
+pub fn plain(region: &str, allow_data_loss: Option<Allowance>) -> Intent {
+    Intent {
+        region: region.to_owned(),
+        database_only: false,
+        allow_data_loss,
+        fenced_by_operator: None,
+    }
+}
