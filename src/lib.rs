@@ -20,6 +20,10 @@ pub mod adapters;
     reason = "the command line reads files and environment and passes values on"
 )]
 pub mod cli;
+#[allow(
+    clippy::disallowed_methods,
+    reason = "playbooks, their templates and what they upload are local files"
+)]
 pub mod configure;
 pub mod decide;
 #[allow(
