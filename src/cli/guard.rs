@@ -62,8 +62,12 @@ enum LocalOrder {
         #[arg(long, default_value_t = 10_000)]
         deadline_ms: u64,
     },
-    /// Name the standbys that must confirm commits; none: nobody.
-    Synchronous { standbys: Vec<HostName> },
+    /// Name the standbys that must confirm commits. Only a failover, which
+    /// journals it, lets commits go on without.
+    Synchronous {
+        #[arg(required = true)]
+        standbys: Vec<HostName>,
+    },
     /// Remove the old directories that a rewind or a copy kept.
     DropKept,
 }

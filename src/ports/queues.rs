@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use super::PortError;
 use crate::{ids::HostName, observation::QueueStatus};
 
-/// Asks and tells Redis. Roles are kept over restarts (CONFIG REWRITE).
+/// Asks and tells Redis. At its start a queue finds its role by asking the
+/// guards, so no role is kept.
 #[async_trait]
 pub trait Queues: Send + Sync {
     /// Role, offset, link and length.

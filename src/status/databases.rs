@@ -109,7 +109,7 @@ fn stop_older(view: &View) -> Option<String> {
     let writers = view.writers().into_iter();
     let older = writers.min_by_key(|status| (status.epoch, status.postgres.timeline))?;
     Some(format!(
-        "hafail ssh {} -- sudo systemctl kill --signal KILL hafail-guard",
+        "hafail ssh {} -- sudo hafail guard order demote",
         older.host
     ))
 }
