@@ -71,7 +71,7 @@ fn every_playbook_fits_every_topology() {
     for file in std::fs::read_dir(root.join("topologies")).unwrap() {
         let path = file.unwrap().path();
         if path.extension().is_none_or(|extension| extension != "yaml") {
-            continue; // the schema
+            continue;
         }
         let text = std::fs::read_to_string(&path).unwrap();
         let topology = Topology::parse(&text, &path.display().to_string()).unwrap();

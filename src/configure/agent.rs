@@ -1,6 +1,10 @@
 //! What a program of ours needs of a host: read from its ELF file.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    io::{self, Read, Seek, SeekFrom},
+    path::{Path, PathBuf},
+};
 
 /// The `hafail` program that hosts get.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,17 +35,25 @@ impl Agent {
     /// # Errors
     /// It cannot be read or is no Linux program.
     pub fn of(path: &Path) -> Result<Self, AgentError> {
-        let bytes = std::fs::read(path).map_err(|source| AgentError::Read {
+        let read = |source| AgentError::Read {
             path: path.to_owned(),
             source,
-        })?;
-        let machine = machine(&bytes).ok_or_else(|| AgentError::NoProgram {
+        };
+        let mut file = File::open(path).map_err(read)?;
+        let mut header = [0; HEADER];
+        let elf = match file.read_exact(&mut header) {
+            Ok(()) => Elf::of(&header),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => None,
+            Err(error) => return Err(read(error)),
+        };
+        let elf = elf.ok_or_else(|| AgentError::NoProgram {
             path: path.to_owned(),
         })?;
-        let (major, minor) = newest_glibc(&bytes);
+        let names = elf.dynamic_names(&mut file).map_err(read)?;
+        let (major, minor) = newest_glibc(&names);
         Ok(Self {
             binary: path.to_owned(),
-            machine,
+            machine: elf.machine,
             libc: if major == 0 {
                 "0".to_owned()
             } else {
@@ -51,21 +63,74 @@ impl Agent {
     }
 }
 
-/// The machine of a 64-bit little-endian ELF header.
-fn machine(bytes: &[u8]) -> Option<String> {
-    let header = bytes.get(..20)?;
-    if header.get(..6)? != [0x7f, b'E', b'L', b'F', 2, 1] {
-        return None;
+/// Bytes of the header of a 64-bit file.
+const HEADER: usize = 64;
+/// Type of the section with the dynamic linking information.
+const DYNAMIC: u32 = 6;
+
+/// The parts of an ELF header that are needed here.
+struct Elf {
+    machine: String,
+    sections: u64,
+    section_size: u16,
+    section_count: u16,
+}
+
+impl Elf {
+    /// A 64-bit little-endian file; none otherwise.
+    fn of(header: &[u8; HEADER]) -> Option<Self> {
+        if header[..6] != [0x7f, b'E', b'L', b'F', 2, 1] {
+            return None;
+        }
+        let machine = match number(header, 18, 2) {
+            62 => "x86_64".to_owned(),
+            183 => "aarch64".to_owned(),
+            243 => "riscv64".to_owned(),
+            other => format!("machine-{other}"),
+        };
+        Some(Self {
+            machine,
+            sections: number(header, 40, 8),
+            section_size: u16::try_from(number(header, 58, 2)).ok()?,
+            section_count: u16::try_from(number(header, 60, 2)).ok()?,
+        })
     }
-    match u16::from_le_bytes([header[18], header[19]]) {
-        62 => Some("x86_64".to_owned()),
-        183 => Some("aarch64".to_owned()),
-        243 => Some("riscv64".to_owned()),
-        other => Some(format!("machine-{other}")),
+
+    /// The string table of dynamic linking; empty for a static program.
+    fn dynamic_names(&self, file: &mut File) -> io::Result<Vec<u8>> {
+        let size = usize::from(self.section_size);
+        if size < HEADER {
+            return Ok(Vec::new());
+        }
+        let mut table = vec![0; size * usize::from(self.section_count)];
+        file.seek(SeekFrom::Start(self.sections))?;
+        file.read_exact(&mut table)?;
+        let mut sections = table.chunks_exact(size);
+        let dynamic = sections.find(|section| number(section, 4, 4) == u64::from(DYNAMIC));
+        let names = dynamic.and_then(|section| {
+            let index = usize::try_from(number(section, 40, 4)).ok()?;
+            table.chunks_exact(size).nth(index)
+        });
+        let Some(names) = names else {
+            return Ok(Vec::new());
+        };
+        file.seek(SeekFrom::Start(number(names, 24, 8)))?;
+        let mut bytes = Vec::new();
+        file.take(number(names, 32, 8)).read_to_end(&mut bytes)?;
+        Ok(bytes)
     }
 }
 
-/// The newest symbol version `GLIBC_x.y` that is named anywhere.
+/// A little-endian number; 0 past the end.
+fn number(bytes: &[u8], at: usize, length: usize) -> u64 {
+    let bytes = bytes.get(at..at + length).unwrap_or_default();
+    bytes
+        .iter()
+        .rev()
+        .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+}
+
+/// The newest symbol version `GLIBC_x.y` among names.
 fn newest_glibc(bytes: &[u8]) -> (u32, u32) {
     const PREFIX: &[u8] = b"GLIBC_";
     let mut newest = (0, 0);
