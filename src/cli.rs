@@ -3,7 +3,9 @@
 mod error;
 mod inputs;
 mod operating;
+mod playbooks;
 mod provisioning;
+mod reach;
 mod ui;
 mod world;
 
@@ -35,6 +37,8 @@ macro_rules! commands {
 }
 
 commands! {
+    /// Write a commented topology after a few questions, or from options.
+    Init => init,
     /// Make another region active: switchover when its primary is healthy, failover otherwise.
     Failover => failover,
     /// Go on with a run that was interrupted.
@@ -59,6 +63,12 @@ commands! {
     Status => status,
     /// Vote like many users, and account for every vote.
     Load => load,
+    /// Run a playbook on the hosts; what is done already is found done.
+    Run => run,
+    /// Open a shell on a host, or run a command there.
+    Ssh => ssh,
+    /// Show the logs of hosts together.
+    Logs => logs,
     /// Run PostgreSQL on this host and take orders for it (a daemon).
     Guard => guard,
 }

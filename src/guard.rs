@@ -43,6 +43,7 @@ pub use self::{
         Access, Application, ConfigError, GuardConfig, Login, Peer, Timing, TlsFiles, is_owned,
     },
     orders::order_name,
+    secure::socket,
     settings::slot_name,
     store::StoreError,
 };
@@ -135,6 +136,9 @@ pub struct Guard {
     order: std::sync::Mutex<Option<String>>,
     supervise: Notify,
     look: Notify,
+    /// Whether the running PostgreSQL has been told to read its files again
+    /// since this guard began.
+    reloaded: std::sync::atomic::AtomicBool,
     counters: Counters,
 }
 
@@ -160,6 +164,7 @@ impl Guard {
             order: std::sync::Mutex::new(None),
             supervise: Notify::new(),
             look: Notify::new(),
+            reloaded: false.into(),
             counters: Counters::default(),
         };
         guard.stand_back_after_boot()?;
@@ -232,7 +237,8 @@ impl Guard {
         self.store.with(|state| Settings {
             upstream: match &state.wanted {
                 WantedRole::Standby { upstream } => upstream.clone(),
-                _ => None,
+                // Not used by a primary; needed until the promotion comes true.
+                _ => state.grant.as_ref().and_then(|grant| grant.before.clone()),
             },
             synchronous: state.synchronous.clone(),
         })
@@ -262,6 +268,14 @@ impl Guard {
     }
 }
 
+/// The data directory of this host, as the guard's memory names it; none
+/// before there is a cluster.
+pub fn data_directory(config: &GuardConfig) -> Result<Option<PathBuf>, StoreError> {
+    let name = Store::open(&config.state_dir)?.get().data;
+    let path = name.map(|name| config.version_dir().join(name));
+    Ok(path.filter(|path| path.join("PG_VERSION").exists()))
+}
+
 fn make_private(path: &std::path::Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new()
@@ -279,6 +293,9 @@ pub async fn run(config: GuardConfig) -> Result<(), GuardError> {
     let acceptor = secure::acceptor(&guard.config)?;
     let roles = listen(&guard, guard.config.guard_port).await?;
     let orders = listen(&guard, guard.config.order_port).await?;
+    let path = secure::socket(&guard.config);
+    let local =
+        secure::listen_locally(&path).map_err(|source| GuardError::Directory { path, source })?;
     tracing::info!(
         host = %guard.config.host,
         boot = guard.boot,
@@ -291,6 +308,7 @@ pub async fn run(config: GuardConfig) -> Result<(), GuardError> {
     tasks.spawn(Arc::clone(&guard).probe_forever());
     tasks.spawn(http::serve(Arc::clone(&guard), roles));
     tasks.spawn(secure::serve(Arc::clone(&guard), orders, acceptor));
+    tasks.spawn(secure::serve_locally(Arc::clone(&guard), local));
     tokio::select! {
         () = signals.recv() => tracing::info!("guard ends; PostgreSQL goes on"),
         // None of them ends but by a panic: better a restart than half a guard.

@@ -1,13 +1,44 @@
 //! hafail: a multi-region high-availability failover orchestrator.
 
+#![warn(
+    clippy::dbg_macro,
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::todo,
+    clippy::unimplemented,
+    clippy::unwrap_used
+)]
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "adapters are the edge to files, network, clock and environment"
+)]
 pub mod adapters;
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the command line reads files and environment and passes values on"
+)]
 pub mod cli;
+#[allow(
+    clippy::disallowed_methods,
+    reason = "playbooks, their templates and what they upload are local files"
+)]
+pub mod configure;
 pub mod decide;
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the guard runs PostgreSQL, keeps its state in files and listens"
+)]
 pub mod guard;
 pub mod history;
 pub mod ids;
 pub mod inventory;
 pub mod journal;
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the load is sent from here, on the real clock"
+)]
 pub mod load;
 pub mod observation;
 pub mod order;

@@ -2,18 +2,42 @@
 //! with positions; strings are templates that `render` fills with facts.
 
 mod action;
+mod facts;
 mod parse;
+mod template;
 mod text;
+pub mod texts;
 
 pub use action::{
     Absent, Action, Assert, ChangedWhen, Container, ContainerHealth, ContainersAbsent, Directory,
     ExtraName, File, Hosts, Http, Pull, Redis, Run, Service, ServiceState, Sql, SqlCheck, Tcp,
     Upload, Wait,
 };
-pub use parse::{ParseError, parse};
+pub use facts::Facts;
+pub use parse::{ParseError, nearest, parse};
+pub use template::{Renderer, Scope};
 pub use text::{Position, Seconds, Text};
 
+use sha2::{Digest, Sha256};
+
 use crate::topology::Role;
+
+/// Names of the secrets in templates.
+pub const SECRETS: [&str; 6] = [
+    "database_superuser",
+    "database_replication",
+    "database_rewind",
+    "database_user",
+    "queue_password",
+    "statistics_password",
+];
+
+/// SHA-256 in hexadecimal.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
 
 /// A playbook as one file states it.
 #[derive(Clone, Debug, PartialEq)]

@@ -12,6 +12,8 @@ pub mod inventory;
 pub mod order;
 pub mod render;
 pub mod resource;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 

@@ -12,7 +12,10 @@ mod proxy;
 #[path = "provision/world.rs"]
 mod world;
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{
+    collections::{BTreeSet, HashSet},
+    time::Instant,
+};
 
 use account::census;
 use hafail::{
@@ -135,7 +138,7 @@ async fn a_dark_region_hides_only_its_own_hosts() {
         .collect();
     assert_eq!(there, ["site2-app", "site2-db", "site2-lb", "site2-queue"]);
     assert_eq!(found.missing.len(), 4);
-    assert!(found.missing["site1-db"].contains("ec2:DescribeInstances in eu-west-1"));
+    assert!(found.missing["site1-db"].contains("in eu-west-1"));
     assert_eq!(found.errors.len(), 1);
 }
 
@@ -175,9 +178,14 @@ async fn every_third(verdict: Verdict) {
     for rest in 0..3 {
         let world = World::of(small()).await;
         let verdict = verdict.clone();
-        world.proxy.judge(move |call| match call.changes {
-            true if call.number % 3 == rest => verdict.clone(),
-            _ => Verdict::Pass,
+        let mut failed = HashSet::new();
+        world.proxy.judge(move |call| {
+            let third = call.changes && call.number % 3 == rest;
+            // The same call again gets its answer.
+            match third && failed.insert(call.content) {
+                true => verdict.clone(),
+                false => Verdict::Pass,
+            }
         });
         world.deploy().await.unwrap();
         world.proxy.calm();

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod down;
+mod fault;
 mod host;
 mod status;
 mod up;
@@ -69,6 +70,11 @@ enum Cmd {
         #[arg(last = true, required = true)]
         command: Vec<String>,
     },
+    /// Break something for a while.
+    Fault {
+        #[command(subcommand)]
+        fault: fault::Fault,
+    },
     /// Keep the lab following its API (`up` starts this).
     #[command(hide = true)]
     Daemon {
@@ -107,9 +113,11 @@ impl Cli {
             Cmd::Logs(options) => return host::logs(&settings, &options).await,
             Cmd::Shell { host } => return host::shell(&settings, &host).await,
             Cmd::Exec { host, command } => return host::exec(&settings, &host, &command).await,
+            Cmd::Fault { fault } => fault::run(&settings, &fault).await?,
             Cmd::Daemon { .. } => {
                 tracing_subscriber::fmt()
                     .with_ansi(false)
+                    .with_env_filter("warn,hafail_lab=info")
                     .with_writer(std::io::stderr)
                     .init();
                 daemon::run(&settings).await?;

@@ -1,5 +1,6 @@
 //! What the API describes, in the lab's own words.
 
+mod convert;
 pub mod model;
 mod names;
 mod read;

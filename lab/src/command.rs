@@ -79,8 +79,8 @@ fn shown(program: &str, args: &[&str]) -> String {
         text.push_str(arg);
     }
     const LONGEST: usize = 200;
-    if text.len() > LONGEST {
-        text.truncate(text.floor_char_boundary(LONGEST));
+    if let Some((cut, _)) = text.char_indices().nth(LONGEST) {
+        text.truncate(cut);
         text.push('…');
     }
     text

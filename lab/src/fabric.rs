@@ -19,13 +19,18 @@
 //! [`Fabric`] makes it so.
 
 mod apply;
+mod cut;
 mod filters;
 mod internet;
 mod namespace;
+mod operator;
 mod plan;
 mod plug;
+#[cfg(test)]
+mod tests;
 
 pub use apply::{Fabric, FabricError, tear_down};
+pub use cut::{cut, mend};
 pub use internet::{Internet, host_link};
 pub use namespace::{in_namespace, listen, path};
 pub use plan::{Plan, VpcPlan, plan};

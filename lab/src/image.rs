@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 
+use rustix::fs::FlockOperation;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
@@ -80,6 +81,13 @@ pub async fn ensure(cache: &Path, progress: &Progress) -> Result<String, ImageEr
         source,
     };
     fs::create_dir_all(cache).map_err(prepare)?;
+    // Labs of other names share the cache.
+    let lock = fs::File::create(cache.join("image.lock")).map_err(prepare)?;
+    rustix::fs::flock(&lock, FlockOperation::LockExclusive).map_err(|e| prepare(e.into()))?;
+    if is_there(&tag).await {
+        return Ok(tag);
+    }
+    remove_unfinished(cache).await;
     let work = tempfile::Builder::new()
         .prefix("image-")
         .tempdir_in(cache)
@@ -89,6 +97,30 @@ pub async fn ensure(cache: &Path, progress: &Progress) -> Result<String, ImageEr
     }
     build(work.path(), &tag, progress).await?;
     Ok(tag)
+}
+
+async fn is_there(tag: &str) -> bool {
+    run("docker", &["image", "inspect", "--format", "{{.Id}}", tag])
+        .await
+        .is_ok()
+}
+
+/// Removes what an interrupted build left.
+async fn remove_unfinished(cache: &Path) {
+    let Ok(entries) = fs::read_dir(cache) else {
+        return;
+    };
+    for entry in entries.filter_map(Result::ok) {
+        if !entry.file_name().to_string_lossy().starts_with("image-") {
+            continue;
+        }
+        let proc = entry.path().join("root/proc");
+        // Usually it is not mounted any more.
+        let _ = run("umount", &[&proc.to_string_lossy()]).await;
+        if let Err(error) = fs::remove_dir_all(entry.path()) {
+            tracing::warn!("cannot remove {}: {error}", entry.path().display());
+        }
+    }
 }
 
 async fn build(work: &Path, tag: &str, progress: &Progress) -> Result<(), ImageError> {

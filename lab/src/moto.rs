@@ -5,6 +5,8 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::fs::FlockOperation;
+
 use crate::command::{CommandError, run};
 use crate::process::{self, Process, ProcessError, Service};
 use crate::settings::Settings;
@@ -58,6 +60,12 @@ pub async fn ensure_installed(cache: &Path, progress: &Progress) -> Result<PathB
         source,
     };
     fs::create_dir_all(cache).map_err(|e| write(cache, e))?;
+    // Labs of other names share the cache.
+    let lock = fs::File::create(cache.join("moto.lock")).map_err(|e| write(cache, e))?;
+    rustix::fs::flock(&lock, FlockOperation::LockExclusive).map_err(|e| write(cache, e.into()))?;
+    if complete.exists() {
+        return Ok(program);
+    }
     let path = home.to_string_lossy();
     run("python3", &["-m", "venv", "--clear", &path])
         .await
@@ -75,6 +83,13 @@ pub async fn ensure_installed(cache: &Path, progress: &Progress) -> Result<PathB
         .map_err(MotoError::Install)?;
     fs::write(&complete, VERSION).map_err(|e| write(&complete, e))?;
     Ok(program)
+}
+
+/// The interpreter beside the installed moto, which has boto3: for scripts that
+/// act on the cloud from outside.
+#[must_use]
+pub fn python(cache: &Path) -> PathBuf {
+    cache.join(format!("moto-{VERSION}/bin/python3"))
 }
 
 /// A port on 127.0.0.1 that is free now.

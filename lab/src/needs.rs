@@ -29,7 +29,7 @@ pub enum NeedsError {
 }
 
 /// Program and Debian package.
-const PROGRAMS: [(&str, &str); 10] = [
+const PROGRAMS: [(&str, &str); 11] = [
     ("docker", "docker.io"),
     ("dockerd", "docker.io"),
     ("docker-registry", "docker-registry"),
@@ -37,6 +37,7 @@ const PROGRAMS: [(&str, &str); 10] = [
     ("ip", "iproute2"),
     ("nft", "nftables"),
     ("nsenter", "util-linux"),
+    ("setpriv", "util-linux"),
     ("sysctl", "procps"),
     ("tar", "tar"),
     ("python3", "python3"),

@@ -47,9 +47,17 @@ enum Request {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Report {
     pub regions: Vec<String>,
+    pub networks: Vec<NetworkReport>,
     pub instances: Vec<InstanceReport>,
     /// What could not be done and is being tried again.
     pub problems: Vec<String>,
+}
+
+/// One VPC that is built, in a [`Report`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NetworkReport {
+    pub region: String,
+    pub vpc: String,
 }
 
 /// One instance in a [`Report`].

@@ -10,6 +10,8 @@ mod gather;
 mod ids;
 mod instance;
 pub mod machines;
+#[cfg(test)]
+mod policy_test;
 pub mod records;
 mod rules;
 mod update;

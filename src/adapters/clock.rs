@@ -35,8 +35,12 @@ impl Clock for SystemClock {
         self.start.elapsed()
     }
 
+    /// To the millisecond: the journal's times are what durations are told
+    /// from.
     fn wall(&self) -> String {
-        wall()
+        let now = jiff::Timestamp::now();
+        let whole = jiff::Timestamp::from_millisecond(now.as_millisecond());
+        whole.unwrap_or(now).to_string()
     }
 
     async fn sleep(&self, time: Duration) {

@@ -129,18 +129,8 @@ impl GuardClient {
         };
         let name = ServerName::try_from(host.to_string()).map_err(|e| tls(e.to_string()))?;
         let stream = self.connector.connect(name, stream).await;
-        let stream = TokioIo::new(stream.map_err(|e| tls(e.to_string()))?);
-        let (sender, connection) = http1::handshake(stream)
-            .await
-            .map_err(|error| tls(error.to_string()))?;
-        tokio::spawn(async move {
-            // How it ended is seen by the request that it breaks.
-            let _ = connection.await;
-        });
-        Ok(GuardConnection {
-            host: host.clone(),
-            sender,
-        })
+        let stream = stream.map_err(|e| tls(e.to_string()))?;
+        GuardConnection::begin(stream, host).await
     }
 
     /// Asks once.
@@ -183,6 +173,36 @@ pub struct GuardConnection {
 }
 
 impl GuardConnection {
+    /// Begins a connection to the guard of this very host, by its socket
+    /// file: no TLS, for the file's permissions say who may.
+    pub async fn local(
+        stream: tokio::net::UnixStream,
+        host: &HostName,
+    ) -> Result<Self, GuardClientError> {
+        Self::begin(stream, host).await
+    }
+
+    async fn begin(
+        stream: impl Stream + 'static,
+        host: &HostName,
+    ) -> Result<Self, GuardClientError> {
+        let (sender, connection) =
+            http1::handshake(TokioIo::new(stream))
+                .await
+                .map_err(|error| GuardClientError::Broken {
+                    host: host.clone(),
+                    why: error.to_string(),
+                })?;
+        tokio::spawn(async move {
+            // How it ended is seen by the request that it breaks.
+            let _ = connection.await;
+        });
+        Ok(Self {
+            host: host.clone(),
+            sender,
+        })
+    }
+
     /// Whether the connection has ended; a new one is needed then.
     #[must_use]
     pub fn is_closed(&self) -> bool {

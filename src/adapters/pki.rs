@@ -80,7 +80,8 @@ impl Subject {
     pub fn operator() -> Self {
         Self {
             common_name: "operator".to_owned(),
-            names: BTreeSet::new(),
+            // Guards go by the alternative name, as all of TLS does.
+            names: BTreeSet::from(["operator".to_owned()]),
             addresses: BTreeSet::new(),
             client: true,
         }

@@ -125,6 +125,12 @@ impl Queues for RedisQueues {
             .await
     }
 
+    async fn require_confirmation(&self, host: &HostName, required: bool) -> Result<(), PortError> {
+        let mut command = redis::cmd("SET");
+        command.arg("votes:confirmations").arg(u8::from(required));
+        self.tell(host, &command).await
+    }
+
     async fn follow(&self, host: &HostName, master: &HostName) -> Result<(), PortError> {
         let mut command = redis::cmd("REPLICAOF");
         command.arg(master.as_str()).arg(self.port);

@@ -95,7 +95,7 @@ impl ZoneRecords {
             return Ok(None);
         };
         let values = set.resource_records().iter().map(|record| record.value());
-        let epoch = values.filter_map(|value| epoch_in(value)).max();
+        let epoch = values.filter_map(epoch_in).max();
         let epoch = epoch.ok_or_else(|| PortError::Failed {
             what: name.clone(),
             why: "it holds no epoch; remove the record by hand".into(),
@@ -160,13 +160,12 @@ impl Records for ZoneRecords {
             });
         }
         // Route 53 has no compare-and-swap; but a batch is refused whole when
-        // what it deletes is not there, or what it creates is.
-        let mut changes = Vec::new();
-        if let Some((set, _)) = before {
-            changes.push((ChangeAction::Delete, set));
-        }
+        // what it deletes is not there as it was read, or what it creates is.
         let text = records::text_set(&self.epoch_name()?, EPOCH_TTL, &epoch_text(epoch));
-        changes.push((ChangeAction::Create, text));
+        let mut changes = match before {
+            Some((seen, _)) => vec![(ChangeAction::Delete, seen), (ChangeAction::Upsert, text)],
+            None => vec![(ChangeAction::Create, text)],
+        };
         for record in wanted {
             let addresses: Vec<_> = record.addresses.iter().copied().collect();
             let ttl = Duration::from_secs(record.ttl);

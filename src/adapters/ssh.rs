@@ -8,7 +8,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use russh::{Channel, client::Msg, keys::PrivateKey};
-use tokio::sync::{Mutex, Semaphore};
+use tokio::{
+    sync::{Mutex, Semaphore},
+    time::Instant,
+};
 
 use crate::{
     ids::HostName,
@@ -20,6 +23,9 @@ use link::{Link, Purpose};
 /// Commands at once for each host. OpenSSH allows 10 sessions on a
 /// connection (`MaxSessions`); forwarded streams do not count.
 const COMMANDS_AT_ONCE: usize = 8;
+
+/// Between two attempts to get one of them.
+const SESSION_ENDS: Duration = Duration::from_millis(20);
 
 /// Limits of time.
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +92,22 @@ impl Ssh {
         found.ok_or_else(|| RemoteError::NoSuchHost { host: host.clone() })
     }
 
+    /// Starts a script as root and answers its standard output, and its
+    /// standard input to write to.
+    ///
+    /// # Errors
+    /// The host cannot be used.
+    pub async fn shell(
+        &self,
+        host: &HostName,
+        script: &str,
+    ) -> Result<Box<dyn Stream>, RemoteError> {
+        let entry = &self.slot(host)?.entry;
+        let (channel, link) = self.open(host, &Purpose::Command).await?;
+        let channel = exec::start(entry, channel, script).await?;
+        Ok(Box::new(link::Kept::new(channel.into_stream(), link)))
+    }
+
     /// The connection to a host, made if there is none that lives.
     async fn link(&self, host: &HostName) -> Result<Arc<Link>, RemoteError> {
         let slot = self.slot(host)?;
@@ -122,11 +144,19 @@ impl Ssh {
         purpose: &Purpose,
     ) -> Result<(Channel<Msg>, Arc<Link>), RemoteError> {
         let mut second = false;
+        let until = Instant::now() + self.deadlines.open;
         loop {
             let link = self.link(host).await?;
             let within = self.deadlines.open;
             let why = match tokio::time::timeout(within, link.open(purpose)).await {
                 Ok(Ok(opened)) => return Ok((opened, link)),
+                // The host has not noticed the end of the command before.
+                Ok(Err(russh::Error::ChannelOpenFailure(_)))
+                    if matches!(purpose, Purpose::Command) && Instant::now() < until =>
+                {
+                    tokio::time::sleep(SESSION_ENDS).await;
+                    continue;
+                }
                 Ok(Err(russh::Error::ChannelOpenFailure(why))) => {
                     return Err(RemoteError::Connect {
                         host: host.clone(),

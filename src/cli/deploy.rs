@@ -1,14 +1,17 @@
 //! `hafail deploy`.
 
-use std::collections::BTreeMap;
+mod hosts;
+
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::Serialize;
 
 use super::{
-    CommandError, Context, Exit,
+    CommandError, Context, Exit, playbooks,
     provisioning::{Provisioning, instances_of},
 };
 use crate::{
+    configure::Report,
     inventory::Inventory,
     provision::{
         self, Applied, Changes, FoundHosts,
@@ -36,6 +39,15 @@ pub struct Args {
     /// cannot be changed in place; repeatable.
     #[arg(long, value_name = "HOST")]
     replace: Vec<String>,
+
+    /// Directory of playbooks [default: `playbooks` here or beside the
+    /// topology, else those of the program].
+    #[arg(long, value_name = "DIR")]
+    playbooks: Option<PathBuf>,
+
+    /// The hafail program that database hosts get [default: this one].
+    #[arg(long, value_name = "FILE")]
+    agent_binary: Option<PathBuf>,
 }
 
 /// The result for programs.
@@ -45,6 +57,10 @@ struct Document {
     planned: Counts,
     applied: Applied,
     hosts: Inventory,
+    /// Absent with `--provision-only`.
+    configured: Option<Report>,
+    /// Resources and steps on hosts that were changed.
+    changes: usize,
 }
 
 /// Makes resources and hosts as the topology says: plan, show, confirm,
@@ -60,17 +76,28 @@ pub async fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
         return Ok(Exit::Success);
     }
     let applied = provision_all(context, &args, &look, &changes).await?;
-    let hosts = find_hosts(&topology, &look).await?;
-    let text = summary(&applied, &hosts);
-    context.ui.data(
-        &text,
-        &Document {
-            topology: topology.name.clone(),
-            planned: render::counts(&changes),
-            applied,
-            hosts,
-        },
-    );
+    let found = find_hosts(&topology, &look).await?;
+    let configured = if args.provision_only {
+        None
+    } else {
+        let vault = context.vault(&topology)?;
+        Some(hosts::configure(context, &args, &topology, &vault, &found).await?)
+    };
+    if let Some(report) = configured.as_ref().filter(|report| !report.succeeded()) {
+        playbooks::show(context, report);
+        return playbooks::outcome(report);
+    }
+    let steps = configured.as_ref().map_or(0, |report| report.changed.len());
+    let text = summary(&applied, steps, &found.inventory);
+    let document = Document {
+        topology: topology.name.clone(),
+        planned: render::counts(&changes),
+        changes: applied.created + applied.updated + applied.deleted + steps,
+        applied,
+        hosts: found.inventory,
+        configured,
+    };
+    context.ui.data(&text, &document);
     Ok(Exit::Success)
 }
 
@@ -114,13 +141,14 @@ fn confirm(context: &Context) -> Result<(), CommandError> {
 }
 
 /// All hosts, which must be there by now.
-async fn find_hosts(topology: &Topology, look: &Provisioning) -> Result<Inventory, CommandError> {
+async fn find_hosts(topology: &Topology, look: &Provisioning) -> Result<FoundHosts, CommandError> {
     let found: FoundHosts = provision::find_inventory(topology, &look.cloud).await;
-    if let Some(error) = found.errors.into_values().next() {
-        return Err(error.into());
+    if !found.errors.is_empty() {
+        let mut errors = found.errors.into_values();
+        return Err(errors.next().expect("not empty").into());
     }
     if found.missing.is_empty() {
-        return Ok(found.inventory);
+        return Ok(found);
     }
     let lines = found.missing.iter().map(|(host, why)| format!("{host}: {why}"));
     let message = format!("hosts cannot be used:\n{}", lines.collect::<Vec<_>>().join("\n"));
@@ -134,16 +162,18 @@ async fn find_hosts(topology: &Topology, look: &Provisioning) -> Result<Inventor
     Err(error)
 }
 
-fn summary(applied: &Applied, hosts: &Inventory) -> String {
+fn summary(applied: &Applied, steps: usize, hosts: &Inventory) -> String {
     let Applied {
         created,
         updated,
         deleted,
     } = applied;
-    let mut text = if created + updated + deleted == 0 {
+    let mut text = if created + updated + deleted + steps == 0 {
         "0 changes\n\n".to_owned()
     } else {
-        format!("{created} created, {updated} changed, {deleted} removed\n\n")
+        format!(
+            "{created} created, {updated} changed, {deleted} removed, {steps} steps changed hosts\n\n"
+        )
     };
     for host in hosts.hosts.values() {
         let public = host.public_address.map(|it| format!("  {it}"));

@@ -10,7 +10,8 @@ use owo_colors::Stream::Stdout;
 
 use super::{CommandError, Context, Exit, Output};
 use crate::{
-    adapters::world::Deployment,
+    adapters::{journal_file::JournalDirectory, world::Deployment},
+    ports::store::Store,
     probe::{Places, view},
     status::{Finding, Look, Seen, Severity, View, document, findings, render},
     topology::Topology,
@@ -55,6 +56,8 @@ struct Page<'a> {
     context: &'a Context,
     topology: &'a Topology,
     seen: Seen,
+    /// None where there is no journal, or none can be read.
+    store: Option<JournalDirectory>,
     /// What was drawn last, without its time.
     last: Option<String>,
 }
@@ -67,6 +70,7 @@ impl<'a> Page<'a> {
             context,
             topology,
             seen: seen.unwrap_or_default(),
+            store: super::operating::store(context, topology).ok(),
             last: None,
         }
     }
@@ -77,7 +81,7 @@ impl<'a> Page<'a> {
             world: &deployment.world,
             remote: &*deployment.remote,
             found: &deployment.found,
-            store: None,
+            store: self.store.as_ref().map(|store| store as &dyn Store),
         })
         .await;
         self.seen.exchange(&mut view);

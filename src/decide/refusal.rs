@@ -197,7 +197,7 @@ pub(super) fn two_writers(view: &View<'_>, first: &HostName, second: &HostName) 
         .saw(view.says_primary(first))
         .saw(view.says_primary(second))
         .next(format!(
-            "decide which one to keep and stop the other: hafail ssh {second} -- sudo systemctl stop hafail-guard"
+            "decide which one to keep and stop the other: hafail ssh {second} -- sudo hafail guard order demote"
         ))
         .next("then hafail failover or hafail rejoin")
 }

@@ -71,14 +71,14 @@ async fn primary(State(guard): Shared) -> Response {
 async fn replica(State(guard): Shared, Query(parameters): Parameters) -> Response {
     match maximum_lag(&parameters) {
         Ok(maximum) => answer(&guard, guard.is_replica(maximum)),
-        Err(problem) => problem,
+        Err(why) => (StatusCode::BAD_REQUEST, why).into_response(),
     }
 }
 
 async fn read_only(State(guard): Shared, Query(parameters): Parameters) -> Response {
     match maximum_lag(&parameters) {
         Ok(maximum) => answer(&guard, guard.is_primary() || guard.is_replica(maximum)),
-        Err(problem) => problem,
+        Err(why) => (StatusCode::BAD_REQUEST, why).into_response(),
     }
 }
 
@@ -112,12 +112,10 @@ impl Guard {
 
 /// The `lag` that a question allows. One that can't be read is an error, for
 /// no limit at all would be the wrong guess.
-fn maximum_lag(parameters: &BTreeMap<String, String>) -> Result<Option<u64>, Response> {
+fn maximum_lag(parameters: &BTreeMap<String, String>) -> Result<Option<u64>, String> {
     let Some(text) = parameters.get("lag") else {
         return Ok(None);
     };
-    lag::parse(text).map(Some).ok_or_else(|| {
-        let why = format!("lag: `{text}` is not an amount such as 10MB\n");
-        (StatusCode::BAD_REQUEST, why).into_response()
-    })
+    let lag = lag::parse(text).map(Some);
+    lag.ok_or_else(|| format!("lag: `{text}` is not an amount such as 10MB\n"))
 }

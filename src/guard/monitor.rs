@@ -20,6 +20,9 @@ use crate::order::PostgresState;
 /// How long the kept connection may be silent before it is replaced.
 const ANSWER: Duration = Duration::from_millis(1_000);
 
+/// How often a look is repeated that changes overtake.
+const LOOKS: usize = 5;
+
 /// What one look found.
 enum Look {
     NoData,
@@ -47,13 +50,19 @@ impl Guard {
 
     /// Looks now, for an answer that must not be old.
     pub(super) async fn look_now(&self) {
-        self.observe(&mut None).await;
+        // A change of state outdates the look that it overtakes.
+        for _ in 0..LOOKS {
+            if self.observe(&mut None).await {
+                return;
+            }
+        }
     }
 
-    async fn observe(&self, remembered: &mut Remembered) {
+    /// Looks once and publishes it; not when the state has changed meanwhile.
+    async fn observe(&self, remembered: &mut Remembered) -> bool {
         let generation = self.generation.load(Ordering::Acquire);
         let look = self.take_a_look(remembered).await;
-        self.publish_if(generation, |view| match look {
+        let published = self.publish_if(generation, |view| match look {
             Look::NoData => view.uninitialised(),
             Look::Stopped(control) => view.stopped(control.as_ref().map_err(Clone::clone)),
             Look::Passing(state, why) => view.passing(state, why),
@@ -65,6 +74,7 @@ impl Guard {
         {
             self.supervise.notify_one();
         }
+        published
     }
 
     async fn take_a_look(&self, remembered: &mut Remembered) -> Look {
@@ -132,14 +142,14 @@ impl Guard {
     }
 
     /// Publishes what a look found, unless the state has changed meanwhile.
-    fn publish_if(&self, generation: u64, change: impl FnOnce(&mut View)) {
+    fn publish_if(&self, generation: u64, change: impl FnOnce(&mut View)) -> bool {
         self.view.send_if_modified(|view| {
             let current = self.generation.load(Ordering::Acquire) == generation;
             if current {
                 change(view);
             }
             current
-        });
+        })
     }
 
     /// Proves with new connections that PostgreSQL still serves: a stopped

@@ -118,8 +118,12 @@ impl Guard {
         tracing::info!(run = request.run, epoch = %request.epoch, order = ?request.order, "order");
         self.set_running(Some(format!("{name} of run {}", request.run)));
         let begin = std::time::Instant::now();
-        let mut result = self.carry_out(request.epoch, request.order).await;
-        if let Ok(Done::Unchanged(_)) = &result
+        let mut result = match self.withdraw_older_promotion(&request).await {
+            Ok(()) => self.carry_out(request.epoch, request.order).await,
+            Err(error) => Err(error),
+        };
+        // Orders that want no other state count for the epoch as well.
+        if result.is_ok()
             && let Err(error) = self.accept(request.epoch, |_| {}).await
         {
             result = Err(error);
@@ -210,13 +214,18 @@ impl Guard {
     /// The right to write for an epoch, in this boot.
     fn grant(&self, epoch: Epoch) -> Grant {
         let boot = self.boot.clone();
-        Grant { epoch, boot }
+        let before = self.settings().upstream;
+        Grant {
+            epoch,
+            boot,
+            before,
+        }
     }
 
     /// The complete data directory, or a refusal.
     fn require_data(&self) -> Result<PathBuf> {
         match self.data() {
-            Some(data) if !self.store.with(|state| state.rewinding) => Ok(data),
+            Some(data) if self.store.with(|state| state.rewinding.is_none()) => Ok(data),
             Some(_) => refused(
                 "rewind-unfinished",
                 "a rewind began and did not end: order rewind or reclone",

@@ -115,6 +115,22 @@ fn program(pid: i32) -> Option<PathBuf> {
     Some(text.strip_suffix(" (deleted)").unwrap_or(&text).into())
 }
 
+/// Removes a lock file of PostgreSQL whose holder is dead. PostgreSQL itself
+/// asks only whether a process of that number exists, which after a boot may
+/// be anybody, and a zombie at any time.
+pub fn remove_stale_lock(lock: &Path, postgres: &Path) -> io::Result<()> {
+    let text = match fs::read_to_string(lock) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let holder = text.lines().next().and_then(|pid| pid.trim().parse().ok());
+    let alive = holder.and_then(program).is_some_and(|program| {
+        fs::canonicalize(postgres).is_ok_and(|postgres| postgres == program)
+    });
+    if alive { Ok(()) } else { fs::remove_file(lock) }
+}
+
 /// Kills what is left of a server whose postmaster is gone, and waits until
 /// all of it is: a backend that lives on holds the shared memory, and could
 /// still write.
@@ -187,6 +203,19 @@ mod tests {
         fs::write(dir.path().join("postmaster.pid"), format!("{own}\n")).unwrap();
         let found = postmaster(dir.path(), Path::new("/usr/lib/postgresql/15/bin/postgres"));
         assert!(found.unwrap().is_none());
+    }
+
+    #[test]
+    fn a_lock_of_a_dead_process_goes_and_one_of_a_living_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = dir.path().join("lock");
+        let own = fs::read_link("/proc/self/exe").unwrap();
+        remove_stale_lock(&lock, &own).unwrap();
+        fs::write(&lock, format!("{}\n", std::process::id())).unwrap();
+        remove_stale_lock(&lock, &own).unwrap();
+        assert!(lock.exists());
+        remove_stale_lock(&lock, Path::new("/bin/sh")).unwrap();
+        assert!(!lock.exists());
     }
 
     #[tokio::test]

@@ -1,11 +1,18 @@
-//! The order port: only who holds a certificate of the deployment's CA, made
-//! out to `operator` or to a peer, may ask or order.
+//! Where orders come in. The order port: only who holds a certificate of the
+//! deployment's CA, made out to `operator` or to a peer, may ask or order. The
+//! socket file: root, and the user of the guard, on this host.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Json, Router,
     extract::State,
+    http::StatusCode,
     routing::{get, post},
 };
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
@@ -14,7 +21,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
     server::{ParsedCertificate, WebPkiClientVerifier},
 };
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio_rustls::TlsAcceptor;
 
 use super::{Guard, config::GuardConfig};
@@ -23,7 +30,10 @@ use crate::order::{GuardStatus, OrderAnswer, OrderRequest};
 /// The name in an operator's certificate.
 pub const OPERATOR: &str = "operator";
 
+const STRANGER: &str = "the client's certificate is made out to neither the operator nor a peer";
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long a status may take to be fresh.
+const FRESH: Duration = Duration::from_millis(300);
 
 /// Why certificates can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -66,12 +76,38 @@ pub fn acceptor(config: &GuardConfig) -> Result<TlsAcceptor, TlsError> {
     Ok(TlsAcceptor::from(Arc::new(server)))
 }
 
-/// Serves for ever, each connection in a task of its own.
-pub async fn serve(guard: Arc<Guard>, listener: TcpListener, acceptor: TlsAcceptor) {
-    let router = Router::new()
+/// The socket file for orders from this host itself.
+#[must_use]
+pub fn socket(config: &GuardConfig) -> PathBuf {
+    config.state_dir.join("orders.sock")
+}
+
+/// Listens on the socket file. The directory admits only the guard's user.
+pub fn listen_locally(path: &Path) -> io::Result<UnixListener> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    UnixListener::bind(path)
+}
+
+/// Serves the socket file for ever.
+pub async fn serve_locally(guard: Arc<Guard>, listener: UnixListener) {
+    if let Err(error) = axum::serve(listener, router(&guard)).await {
+        tracing::error!(%error, "the socket for orders failed");
+    }
+}
+
+fn router(guard: &Arc<Guard>) -> Router {
+    Router::new()
         .route("/orders", post(take_order))
         .route("/status", get(status))
-        .with_state(Arc::clone(&guard));
+        .with_state(Arc::clone(guard))
+}
+
+/// Serves for ever, each connection in a task of its own.
+pub async fn serve(guard: Arc<Guard>, listener: TcpListener, acceptor: TlsAcceptor) {
+    let router = router(&guard);
     loop {
         let (stream, address) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -102,10 +138,11 @@ async fn serve_one(
         .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no TLS handshake in time"))??;
     let (_, connection) = stream.get_ref();
     let certificate = connection.peer_certificates().and_then(<[_]>::first);
-    if !certificate.is_some_and(|certificate| may_order(&guard.config, certificate)) {
-        let why = "the client's certificate is made out to neither the operator nor a peer";
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
-    }
+    let router = if certificate.is_some_and(|certificate| may_order(&guard.config, certificate)) {
+        router
+    } else {
+        Router::new().fallback(async || (StatusCode::FORBIDDEN, STRANGER))
+    };
     hyper::server::conn::http1::Builder::new()
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
         .await
@@ -132,6 +169,9 @@ async fn take_order(
     Json(guard.take(request).await)
 }
 
+/// Decisions are made on this one, so it looks anew where that is quick.
 async fn status(State(guard): State<Arc<Guard>>) -> Json<GuardStatus> {
+    // Past the limit the memory answers; the monitor says what it could not see.
+    let _ = tokio::time::timeout(FRESH, guard.look_now()).await;
     Json(guard.status())
 }

@@ -14,7 +14,7 @@ use super::{
     config::GuardConfig,
     process::{self, PidFile, Process},
     settings::{self, Settings},
-    store::{sync_directory, write_durably},
+    store::{ensure_durably, sync_directory},
 };
 
 /// As what PostgreSQL is started.
@@ -76,6 +76,11 @@ pub async fn start(
     if left > 0 {
         tracing::warn!(left, "killed processes that outlived their postmaster");
     }
+    let socket = format!(".s.PGSQL.{}.lock", config.port);
+    for lock in [data.join("postmaster.pid"), config.socket_dir.join(socket)] {
+        process::remove_stale_lock(&lock, &config.program("postgres"))
+            .map_err(io_error("remove a stale lock of PostgreSQL"))?;
+    }
     settings::install(config, data, settings, os_user)
         .map_err(io_error("write PostgreSQL's settings"))?;
     signal_files(data, mode).map_err(io_error("set the role of the data directory"))?;
@@ -88,22 +93,27 @@ pub async fn start(
 /// `standby.signal` decides how the data directory comes up.
 pub fn signal_files(data: &Path, mode: Mode) -> io::Result<()> {
     let standby = data.join("standby.signal");
+    let mut removed = false;
     for unwanted in ["recovery.signal", "promote"] {
-        remove(&data.join(unwanted))?;
+        removed |= remove(&data.join(unwanted))?;
     }
     match mode {
-        Mode::Standby => write_durably(&standby, b"", 0o600),
-        Mode::Primary => {
-            remove(&standby)?;
-            sync_directory(data)
-        }
+        Mode::Standby => ensure_durably(&standby, b"", 0o600)?,
+        Mode::Primary => removed |= remove(&standby)?,
+    }
+    if removed {
+        sync_directory(data)
+    } else {
+        Ok(())
     }
 }
 
-fn remove(file: &Path) -> io::Result<()> {
+/// Removes a file; whether there was one.
+fn remove(file: &Path) -> io::Result<bool> {
     match fs::remove_file(file) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -128,6 +138,11 @@ fn spawn(config: &GuardConfig, data: &Path) -> Result<Process, ServerError> {
             command.env_remove(key);
         }
     }
+    // The postmaster keeps the guard's shelter from the OOM killer, its
+    // children, which hold the queries, do not.
+    command
+        .env("PG_OOM_ADJUST_FILE", "/proc/self/oom_score_adj")
+        .env("PG_OOM_ADJUST_VALUE", "0");
     let mut child = command.spawn().map_err(io_error("run postgres"))?;
     let pid = child
         .id()

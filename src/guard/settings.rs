@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     config::{GuardConfig, Login, is_owned},
-    store::write_durably,
+    store::ensure_durably,
 };
 use crate::ids::HostName;
 
@@ -94,7 +94,7 @@ pub fn write_passfile(config: &GuardConfig) -> io::Result<()> {
         let escaped = password.replace('\\', "\\\\").replace(':', "\\:");
         let _ = writeln!(lines, "*:*:*:{}:{escaped}", login.user);
     }
-    write_durably(&passfile(config), lines.as_bytes(), 0o600)
+    ensure_durably(&passfile(config), lines.as_bytes(), 0o600)
 }
 
 /// The password in a file: its first line.
@@ -111,7 +111,7 @@ pub fn install(
     os_user: &str,
 ) -> io::Result<()> {
     write_passfile(config)?;
-    let put = |name: &str, text: &str| write_durably(&data.join(name), text.as_bytes(), 0o600);
+    let put = |name: &str, text: &str| ensure_durably(&data.join(name), text.as_bytes(), 0o600);
     put("hafail.conf", &render_conf(config, settings))?;
     put("pg_hba.conf", &render_hba(config))?;
     put(

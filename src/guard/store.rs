@@ -27,9 +27,10 @@ pub struct Persisted {
     /// Name of the data directory below the version's folder.
     #[serde(default)]
     pub data: Option<String>,
-    /// A rewind began and did not end: the data directory must not start.
+    /// A rewind began, in this boot, and did not end: the data directory must
+    /// not start.
     #[serde(default)]
-    pub rewinding: bool,
+    pub rewinding: Option<String>,
     /// Who must confirm commits while this host is primary.
     #[serde(default)]
     pub synchronous: Vec<HostName>,
@@ -41,6 +42,9 @@ pub struct Grant {
     pub epoch: Epoch,
     /// The boot of the machine in which it was given; worth nothing later.
     pub boot: String,
+    /// Whom the host followed before, in case the promotion is withdrawn.
+    #[serde(default)]
+    pub before: Option<HostName>,
 }
 
 impl Default for Persisted {
@@ -50,7 +54,7 @@ impl Default for Persisted {
             wanted: WantedRole::Uninitialised,
             grant: None,
             data: None,
-            rewinding: false,
+            rewinding: None,
             synchronous: Vec::new(),
         }
     }
@@ -142,6 +146,15 @@ pub fn write_durably(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&new, path)?;
     sync_directory(directory)
+}
+
+/// Makes sure that a file has this content. One that has it already is not
+/// written again: each write costs two syncs, and starts must be quick.
+pub fn ensure_durably(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    match fs::read(path) {
+        Ok(present) if present == bytes => Ok(()),
+        _ => write_durably(path, bytes, mode),
+    }
 }
 
 /// Makes renames and removals in a directory durable.

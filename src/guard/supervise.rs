@@ -1,7 +1,11 @@
 //! Makes PostgreSQL what the memory wants, whenever it is not: after its
 //! crash, after the guard's own, after a boot.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use super::{
     Guard, failpoint,
@@ -78,7 +82,12 @@ impl Guard {
         tokio::select! {
             () = ended => {
                 *known = None;
-                self.publish(super::view::View::ended);
+                self.publish(|view| {
+                    // An order that stopped it may have published more by now.
+                    if view.postgres.state != PostgresState::Stopped {
+                        view.ended();
+                    }
+                });
                 self.counters.ended();
                 tracing::warn!("PostgreSQL has ended");
             }
@@ -90,7 +99,7 @@ impl Guard {
     /// Makes PostgreSQL what is wanted. The caller holds the hands.
     async fn converge(self: &Arc<Self>) -> Result<(), ConvergeError> {
         let state = self.store.get();
-        let Some(data) = self.data().filter(|_| !state.rewinding) else {
+        let Some(data) = self.data().filter(|_| state.rewinding.is_none()) else {
             return Ok(());
         };
         let process = server::find(&self.config, &data)?;
@@ -146,7 +155,10 @@ impl Guard {
     /// accepts writes without the right is killed.
     async fn adopt(self: &Arc<Self>, data: &Path, process: &Process) -> Result<(), ConvergeError> {
         let settings = self.settings();
-        if !settings::is_installed(&self.config, data, &settings) {
+        // Certificates may have changed with the guard's restart, and show in
+        // no setting.
+        let first = !self.reloaded.swap(true, Ordering::Relaxed);
+        if first || !settings::is_installed(&self.config, data, &settings) {
             settings::install(&self.config, data, &settings, &self.os_user)?;
             server::reload(process)?;
         }
@@ -189,6 +201,11 @@ impl Guard {
             let slot = slots.get(&name);
             match (state, slot) {
                 (PostgresState::Primary, None) => session.run(&create_slot(peer)).await?,
+                // Its log was given up for the disk's sake: nobody can use it.
+                (PostgresState::Primary, Some(slot)) if !slot.active && slot.restart.is_none() => {
+                    session.run(&drop_slot(peer)).await?;
+                    session.run(&create_slot(peer)).await?;
+                }
                 (PostgresState::Standby, Some(slot)) if !slot.active => {
                     session.run(&drop_slot(peer)).await?;
                 }
@@ -212,6 +229,7 @@ fn drop_slot(host: &HostName) -> String {
     let name = literal(&settings::slot_name(host));
     format!(
         "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots \
-         WHERE slot_name = {name} AND NOT active AND pg_is_in_recovery()"
+         WHERE slot_name = {name} AND NOT active \
+         AND (pg_is_in_recovery() OR restart_lsn IS NULL)"
     )
 }

@@ -102,7 +102,11 @@ impl View {
     /// It answered.
     pub fn seen(&mut self, observed: Observed, now: Instant) {
         let receiver = observed.receiver.as_ref();
-        let streaming = receiver.filter(|receiver| receiver.status == "streaming");
+        // Where its primary ends before the standby itself, they have diverged,
+        // and what streams for a moment is only their common past.
+        let streaming = receiver.filter(|receiver| {
+            receiver.status == "streaming" && receiver.latest_end >= observed.received
+        });
         let last_message_ms = receiver.and_then(|receiver| {
             let at = receiver.message_at.as_ref()?;
             // PostgreSQL tells wall time. Only a message never seen before is
@@ -222,6 +226,16 @@ mod tests {
         let mut view = View::default();
         view.seen(observed("t1", "waiting"), Instant::now());
         assert!(view.runs());
+        assert!(!view.is_replica(None));
+    }
+
+    #[test]
+    fn a_diverged_standby_does_not_stream() {
+        let mut view = View::default();
+        let mut diverged = observed("t1", "streaming");
+        diverged.received = Some(Lsn(0x401));
+        view.seen(diverged, Instant::now());
+        assert_eq!(view.postgres.streaming_from, None);
         assert!(!view.is_replica(None));
     }
 

@@ -43,7 +43,7 @@ pub(super) fn send(plan: &mut Builder<'_>, promoted: usize, ready: usize) -> Red
         &[ready],
         Backend::Database,
         &given.new,
-        &[given.old.clone()],
+        std::slice::from_ref(&given.old),
     );
     let queue = queue(plan, promoted);
     let records = records(plan, promoted);
@@ -90,7 +90,13 @@ fn queue(plan: &mut Builder<'_>, promoted: usize) -> Vec<usize> {
         return Vec::new();
     }
     let active = plan.add(Forward, &[promoted], step);
-    let mut last = route(plan, &[active], Backend::Queue, &new, &[old.clone()]);
+    let mut last = route(
+        plan,
+        &[active],
+        Backend::Queue,
+        &new,
+        std::slice::from_ref(&old),
+    );
     last.push(active);
     let step = Step::FollowQueue {
         host: old.clone(),

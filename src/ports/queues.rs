@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use super::PortError;
 use crate::{ids::HostName, observation::QueueStatus};
 
-/// Asks and tells Redis. Roles are kept over restarts (CONFIG REWRITE).
+/// Asks and tells Redis. At its start a queue finds its role by asking the
+/// guards, so no role is kept.
 #[async_trait]
 pub trait Queues: Send + Sync {
     /// Role, offset, link and length.
@@ -19,6 +20,11 @@ pub trait Queues: Send + Sync {
 
     /// Makes it a master (REPLICAOF NO ONE). Harmless on a master.
     async fn promote(&self, host: &HostName) -> Result<(), PortError>;
+
+    /// Says whether an entry needs the confirmation of a replica before its
+    /// writer is told that it is accepted (key `votes:confirmations`): waived
+    /// while there surely is no replica, or nothing would be accepted at all.
+    async fn require_confirmation(&self, host: &HostName, required: bool) -> Result<(), PortError>;
 
     /// Makes it a replica of that queue host (REPLICAOF), which takes its
     /// data over and loses its own. Clients that block on a list are sent

@@ -1,11 +1,9 @@
 //! Asks every host, over SSH, how it is.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use futures::future::join_all;
+use tokio::time::Instant;
 
 use crate::{
     ids::HostName,
@@ -110,6 +108,7 @@ mod tests {
 
     #[test]
     fn the_script_runs_on_any_linux() {
+        #[expect(clippy::disallowed_methods, reason = "tests the script itself")]
         let output = std::process::Command::new("sh")
             .args(["-c", BASE])
             .output()

@@ -43,7 +43,7 @@ pub enum What {
     /// Removed and made anew, because the user said that it may be.
     Replace {
         why: String,
-        old: Found,
+        old: Box<Found>,
         resource: Resource,
         edits: Vec<Edit>,
     },
@@ -272,7 +272,7 @@ fn update(key: &Key, resource: &Resource, found: &Found, new: &BTreeSet<Key>) ->
         if new.contains(key) {
             return Some(What::Replace {
                 why,
-                old: found.clone(),
+                old: Box::new(found.clone()),
                 edits: compare::specs(&resource.spec, &resource.spec.bare()).edits,
                 resource: resource.clone(),
             });
@@ -280,8 +280,9 @@ fn update(key: &Key, resource: &Resource, found: &Found, new: &BTreeSet<Key>) ->
         let remedy = compare::remedy(&resource.spec);
         return Some(What::Blocked { why, remedy });
     }
-    let mut edits = comparison.edits;
-    edits.extend(compare::tags(&resource.tags, found));
+    // Tags first: permissions may depend on them.
+    let mut edits: Vec<Edit> = compare::tags(&resource.tags, found).into_iter().collect();
+    edits.extend(comparison.edits);
     let update = |edits| What::Update {
         resource: resource.clone(),
         id: found.id.clone(),

@@ -64,7 +64,7 @@ impl Firewall<'_> {
             Role::Db => self.database(),
             Role::Witness => BTreeSet::new(),
         };
-        rules.extend(self.from_role(Role::Bastion, (SSH, SSH)));
+        rules.extend(self.of_role(Role::Bastion, (SSH, SSH)));
         rules
     }
 
@@ -87,7 +87,7 @@ impl Firewall<'_> {
             balancer.replica_port,
             balancer.queue_port,
         ] {
-            rules.extend(self.from_role(Role::App, (port, port)));
+            rules.extend(self.of_role(Role::App, (port, port)));
         }
         rules
     }
@@ -99,8 +99,8 @@ impl Firewall<'_> {
         let ranges = services.filter_map(|service| host_ports(service, hosts));
         ranges
             .flat_map(|range| {
-                let mut rules = self.from_other_sites(range);
-                rules.extend(self.from_role(Role::Lb, range));
+                let mut rules = self.of_other_sites(range);
+                rules.extend(self.of_role(Role::Lb, range));
                 rules
             })
             .collect()
@@ -108,8 +108,8 @@ impl Firewall<'_> {
 
     fn queue(&self) -> BTreeSet<Rule> {
         let port = self.topology.queue.port;
-        let mut rules = self.from_other_sites((port, port));
-        rules.extend(self.from_role(Role::Lb, (port, port)));
+        let mut rules = self.of_other_sites((port, port));
+        rules.extend(self.of_role(Role::Lb, (port, port)));
         rules.extend(self.among(Role::Queue, port));
         rules
     }
@@ -118,15 +118,18 @@ impl Firewall<'_> {
         let database = &self.topology.database;
         let mut rules = BTreeSet::new();
         for port in [database.port, database.guard_port] {
-            rules.extend(self.from_other_sites((port, port)));
-            rules.extend(self.from_role(Role::Lb, (port, port)));
+            rules.extend(self.of_other_sites((port, port)));
+            rules.extend(self.of_role(Role::Lb, (port, port)));
             rules.extend(self.among(Role::Db, port));
         }
+        // A queue asks the guards, when it starts, whether it is the active one.
+        let guard = database.guard_port;
+        rules.extend(self.of_role(Role::Queue, (guard, guard)));
         rules
     }
 
     /// From the hosts of a role at the same site, where there are any.
-    fn from_role(&self, role: Role, ports: (u16, u16)) -> Option<Rule> {
+    fn of_role(&self, role: Role, ports: (u16, u16)) -> Option<Rule> {
         let there = self.roles.contains(&role);
         there.then(|| Rule {
             protocol: "tcp".to_owned(),
@@ -138,10 +141,10 @@ impl Firewall<'_> {
     /// Among the hosts of one role, where a site has several.
     fn among(&self, role: Role, port: u16) -> Option<Rule> {
         let hosts = self.site.hosts.values().filter(|host| host.is(role));
-        (hosts.count() > 1).then(|| self.from_role(role, (port, port)))?
+        (hosts.count() > 1).then(|| self.of_role(role, (port, port)))?
     }
 
-    fn from_other_sites(&self, ports: (u16, u16)) -> BTreeSet<Rule> {
+    fn of_other_sites(&self, ports: (u16, u16)) -> BTreeSet<Rule> {
         let others = self.topology.sites.values();
         others
             .filter(|other| other.name != self.site.name)

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     compare,
     diff::{Changes, Edit, Update, What},
-    resource::{Found, Key, Resource, Rule, Spec},
+    resource::{Found, Key, Resource, Spec},
 };
 
 /// One action of the cloud, and the actions that must be done before, by
@@ -245,10 +245,4 @@ impl<'a> Graph<'a> {
             })
             .collect()
     }
-}
-
-/// The group references of a rule set, for tests and adapters.
-#[must_use]
-pub fn groups_of(rules: &BTreeSet<Rule>) -> BTreeSet<Key> {
-    rules.iter().filter_map(compare::group_of).collect()
 }

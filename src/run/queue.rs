@@ -43,6 +43,7 @@ pub(super) async fn promote(
     cx.still_current().await?;
     let now = cx.world.queues.status(host).await?;
     if matches!(now.role, QueueRole::Master { .. }) {
+        waive_without(cx, host, from).await?;
         return Ok(Done::new(
             false,
             format!("{host} is the active queue already"),
@@ -53,6 +54,7 @@ pub(super) async fn promote(
         None => Err(Failure::again("the old queue is not there")),
     };
     cx.world.queues.promote(host).await?;
+    waive_without(cx, host, from).await?;
     Ok(Done::new(
         true,
         match compared {
@@ -63,6 +65,18 @@ pub(super) async fn promote(
             ),
         },
     ))
+}
+
+/// Without an old queue there is no replica to confirm votes, until the rejoin.
+async fn waive_without(
+    cx: &Context<'_>,
+    host: &HostName,
+    from: Option<&HostName>,
+) -> Result<(), Failure> {
+    if from.is_none() {
+        cx.world.queues.require_confirmation(host, false).await?;
+    }
+    Ok(())
 }
 
 async fn caught_up(cx: &Context<'_>, host: &HostName, from: &HostName) -> Result<u64, Failure> {
@@ -92,6 +106,7 @@ pub(super) async fn follow(
     cx.still_current().await?;
     let queues = &cx.world.queues;
     if follows(&queues.status(host).await?, master) {
+        queues.require_confirmation(master, true).await?;
         return Ok(Done::new(false, format!("{host} copies {master} already")));
     }
     queues.follow(host, master).await?;
@@ -105,6 +120,7 @@ pub(super) async fn follow(
         )))
     };
     cx.until(LINK, linked).await?;
+    queues.require_confirmation(master, true).await?;
     Ok(Done::new(true, format!("{host} copies {master}")))
 }
 

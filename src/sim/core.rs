@@ -117,7 +117,6 @@ impl Sim {
     ///
     /// # Panics
     /// When an action panicked.
-    #[must_use]
     pub fn lock(&self) -> MutexGuard<'_, Core> {
         self.0.lock().expect("no action panicked")
     }

@@ -249,6 +249,22 @@ impl Queues for Shared {
         .await
     }
 
+    async fn require_confirmation(&self, host: &HostName, required: bool) -> Result<(), PortError> {
+        let of = host.clone();
+        let word = if required { "needs" } else { "waives" };
+        deliver(
+            &self.0,
+            Some(host),
+            format!("what {host} confirms"),
+            QUICK,
+            move |core| {
+                core.tell(format!("queue {of} {word} confirmation"));
+                Ok(())
+            },
+        )
+        .await
+    }
+
     async fn follow(&self, host: &HostName, master: &HostName) -> Result<(), PortError> {
         let (of, master) = (host.clone(), master.clone());
         deliver(

@@ -75,7 +75,7 @@ impl Schedule {
         let mut settings = Settings::new(replication);
         settings.mutation = mutation;
         settings.replication_delay = Duration::from_millis(rng.between(1, 40));
-        let sim = Sim::new(settings, rng.next());
+        let sim = Sim::new(settings, rng.any());
         let (ann, ben) = (Operator::new(&sim, "ann"), Operator::new(&sim, "ben"));
         Self {
             seed,

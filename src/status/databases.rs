@@ -109,7 +109,7 @@ fn stop_older(view: &View) -> Option<String> {
     let writers = view.writers().into_iter();
     let older = writers.min_by_key(|status| (status.epoch, status.postgres.timeline))?;
     Some(format!(
-        "hafail ssh {} -- sudo systemctl kill --signal KILL hafail-guard",
+        "hafail ssh {} -- sudo hafail guard order demote",
         older.host
     ))
 }
@@ -200,13 +200,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_rounded_for_people() {
+    fn sizes_read_well() {
         for (count, text) in [
             (0, "0 B"),
             (1023, "1023 B"),
             (1024, "1.0 KiB"),
             (1_572_864, "1.5 MiB"),
-            (u64::MAX, "16777216.0 TiB"),
+            (u64::MAX, "16777215.9 TiB"),
         ] {
             assert_eq!(bytes(count), text);
         }

@@ -4,6 +4,7 @@
 mod dns;
 mod hosts;
 mod network;
+mod places;
 mod ports;
 mod services;
 mod stack;
@@ -24,6 +25,7 @@ pub use stack::ENVIRONMENT_VARIABLES;
 pub(super) fn check(raw: &raw::Topology, reader: &mut Reader<'_>) {
     let plan = Overview::of(raw);
     hosts::check(&plan, reader);
+    places::check(&plan, reader);
     network::check(&plan, reader);
     ports::check(&plan, reader);
     services::check(&plan, reader);

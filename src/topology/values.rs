@@ -1,15 +1,16 @@
 //! The values that topology files consist of: how each is read, and how the
 //! schema describes it.
 
-use std::{borrow::Cow, net::Ipv4Addr, time::Duration};
+mod schemas;
+
+use std::{net::Ipv4Addr, time::Duration};
 
 use ipnet::Ipv4Net;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::{
     Balance, Coordination, Replication, Role,
     node::{Key, Node, Value},
-    read::{At, Entries, List, Read, Reader, Required, closest, expected, list},
+    read::{Entries, List, Read, Reader, closest, expected, list},
 };
 use crate::ids::{HostName, InvalidName, Region, SiteName};
 
@@ -348,77 +349,4 @@ impl<T: Read> Read for Entries<T> {
         let complete = read.len() == all;
         Some(Self(read, complete))
     }
-}
-
-/// Types that stand for another in the schema.
-macro_rules! same_schema {
-    ($($outer:ty),* $(,)?) => {$(
-        impl<T: JsonSchema> JsonSchema for $outer {
-            fn inline_schema() -> bool {
-                T::inline_schema()
-            }
-            fn schema_name() -> Cow<'static, str> {
-                T::schema_name()
-            }
-            fn schema_id() -> Cow<'static, str> {
-                T::schema_id()
-            }
-            fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-                T::json_schema(generator)
-            }
-        }
-    )*};
-}
-same_schema!(At<T>, Required<T>);
-
-impl<T: JsonSchema> JsonSchema for List<T> {
-    fn inline_schema() -> bool {
-        true
-    }
-    fn schema_name() -> Cow<'static, str> {
-        format!("ListOf{}", T::schema_name()).into()
-    }
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let item = generator.subschema_for::<T>();
-        json_schema!({ "type": "array", "items": item })
-    }
-}
-
-impl<T: JsonSchema> JsonSchema for Entries<T> {
-    fn inline_schema() -> bool {
-        true
-    }
-    fn schema_name() -> Cow<'static, str> {
-        format!("EntriesOf{}", T::schema_name()).into()
-    }
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let value = generator.subschema_for::<T>();
-        json_schema!({ "type": ["object", "null"], "additionalProperties": value })
-    }
-}
-
-macro_rules! schemas {
-    ($($name:ty => $schema:tt),* $(,)?) => {$(
-        impl JsonSchema for $name {
-            fn inline_schema() -> bool {
-                true
-            }
-            fn schema_name() -> Cow<'static, str> {
-                stringify!($name).into()
-            }
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!($schema)
-            }
-        }
-    )*};
-}
-schemas! {
-    Time => { "type": "string", "pattern": "^[0-9]+ *(ms|s|m|h)$" },
-    Size => { "type": "string", "pattern": "^[0-9]+ *(B|KiB|MiB|GiB|TiB)$" },
-    Cidr => { "type": "string", "pattern": "^[0-9.]+/[0-9]+$" },
-    Port => { "type": "integer", "minimum": 1, "maximum": 65535 },
-    Plain => { "type": ["string", "number", "boolean", "null"] },
-    Label => { "type": "string", "pattern": "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$" },
-    SiteName => { "type": "string", "pattern": "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$" },
-    Region => { "type": "string", "pattern": "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$" },
 }

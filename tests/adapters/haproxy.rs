@@ -107,39 +107,69 @@ async fn checks_orders_and_sessions_are_seen() {
     balancer.until((true, false)).await;
 
     // A session counts, and is shut on order.
-    let mut session = TcpStream::connect(("127.0.0.1", balancer.port)).await.unwrap();
+    let mut session = TcpStream::connect(("127.0.0.1", balancer.port))
+        .await
+        .unwrap();
     session.write_all(b"x").await.unwrap();
     let mut byte = [0; 1];
     session.read_exact(&mut byte).await.unwrap();
     let status = balancer.api.status(&host("lb")).await.unwrap();
     assert_eq!(status["pg_primary"]["site1-db"].sessions, 1);
-    balancer.tell("site1-db", &[ProxyVerb::ShutSessions]).await.unwrap();
-    assert_eq!(session.read(&mut byte).await.unwrap_or(0), 0, "the session is over");
+    balancer
+        .tell("site1-db", &[ProxyVerb::ShutSessions])
+        .await
+        .unwrap();
+    assert_eq!(
+        session.read(&mut byte).await.unwrap_or(0),
+        0,
+        "the session is over"
+    );
 
     // Draining keeps what the checks say.
-    balancer.tell("site1-db", &[ProxyVerb::Drain]).await.unwrap();
+    balancer
+        .tell("site1-db", &[ProxyVerb::Drain])
+        .await
+        .unwrap();
     let status = balancer.api.status(&host("lb")).await.unwrap();
     assert_eq!(admin(&status, "site1-db"), ServerAdmin::Drain);
-    balancer.tell("site1-db", &[ProxyVerb::Ready]).await.unwrap();
+    balancer
+        .tell("site1-db", &[ProxyVerb::Ready])
+        .await
+        .unwrap();
 
     // Several orders in one exchange.
-    balancer.tell("site1-db", &[ProxyVerb::Maintenance]).await.unwrap();
-    balancer.tell("site2-db", &[ProxyVerb::Ready, ProxyVerb::HealthUp]).await.unwrap();
+    balancer
+        .tell("site1-db", &[ProxyVerb::Maintenance])
+        .await
+        .unwrap();
+    balancer
+        .tell("site2-db", &[ProxyVerb::Ready, ProxyVerb::HealthUp])
+        .await
+        .unwrap();
     let status = balancer.api.status(&host("lb")).await.unwrap();
     assert_eq!(admin(&status, "site1-db"), ServerAdmin::Maintenance);
     assert!(!status["pg_primary"]["site1-db"].up);
     // Its checks fail, so being told that it is up does not last.
     balancer.until((false, false)).await;
 
-    balancer.tell("site1-db", &[ProxyVerb::Ready, ProxyVerb::HealthDown]).await.unwrap();
+    balancer
+        .tell("site1-db", &[ProxyVerb::Ready, ProxyVerb::HealthDown])
+        .await
+        .unwrap();
     balancer.until((true, false)).await;
 }
 
 #[tokio::test]
 async fn what_haproxy_rejects_is_an_error() {
     let balancer = Balancer::start(backend("200 OK").await, backend("200 OK").await).await;
-    let error = balancer.tell("site3-db", &[ProxyVerb::Drain]).await.unwrap_err();
-    assert!(matches!(&error, PortError::Failed { why, .. } if why.contains("No such server")), "{error}");
+    let error = balancer
+        .tell("site3-db", &[ProxyVerb::Drain])
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, PortError::Failed { why, .. } if why.contains("No such server")),
+        "{error}"
+    );
 
     let nowhere = RuntimeApi::new(Arc::new(Loopback::default()), "/nowhere/admin.sock");
     let error = nowhere.status(&host("lb")).await.unwrap_err();

@@ -37,7 +37,10 @@ pub struct Loopback {
 impl Loopback {
     pub fn new(ports: &[(&str, u16)]) -> Self {
         Self {
-            ports: ports.iter().map(|(name, port)| (host(name), *port)).collect(),
+            ports: ports
+                .iter()
+                .map(|(name, port)| (host(name), *port))
+                .collect(),
         }
     }
 }
@@ -53,7 +56,13 @@ impl Remote for Loopback {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        child.stdin.take().unwrap().write_all(&command.stdin).await.unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(&command.stdin)
+            .await
+            .unwrap();
         let output = tokio::time::timeout(command.deadline, child.wait_with_output()).await;
         let output = output.map_err(|_| RemoteError::Deadline {
             host: host.clone(),
@@ -81,12 +90,12 @@ impl Remote for Loopback {
         match endpoint {
             Endpoint::Tcp(port) => {
                 let port = self.ports.get(host).copied().unwrap_or(port);
-                let stream = TcpStream::connect(("127.0.0.1", port)).await.map_err(failed)?;
+                let stream = TcpStream::connect(("127.0.0.1", port))
+                    .await
+                    .map_err(failed)?;
                 Ok(Box::new(stream))
             }
-            Endpoint::Unix(path) => {
-                Ok(Box::new(UnixStream::connect(path).await.map_err(failed)?))
-            }
+            Endpoint::Unix(path) => Ok(Box::new(UnixStream::connect(path).await.map_err(failed)?)),
         }
     }
 }
@@ -97,7 +106,10 @@ pub struct Program(Child);
 impl Program {
     pub fn start(process: &mut Process) -> Self {
         let name = format!("{process:?}");
-        let process = process.stdin(Stdio::null()).stdout(Stdio::null());
+        let process = process
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         let child = process.spawn();
         Self(child.unwrap_or_else(|error| panic!("cannot start {name}: {error}")))
     }

@@ -6,5 +6,7 @@ mod database;
 mod dns;
 mod haproxy;
 mod local;
+#[path = "../provision/moto.rs"]
+mod moto;
 mod redis;
 mod route53;

@@ -44,7 +44,9 @@ pub fn password() -> SecretString {
 }
 
 async fn client(remote: &Loopback, name: &str) -> MultiplexedConnection {
-    redis_link::open(remote, &host(name), 0, &password(), BOUND).await.unwrap()
+    redis_link::open(remote, &host(name), 0, &password(), BOUND)
+        .await
+        .unwrap()
 }
 
 fn queues(remote: &Arc<Loopback>, password: SecretString, port: u16) -> RedisQueues {
@@ -55,13 +57,19 @@ fn queues(remote: &Arc<Loopback>, password: SecretString, port: u16) -> RedisQue
 #[tokio::test]
 async fn roles_lengths_and_pauses() {
     let (one, two) = (Redis::start().await, Redis::start().await);
-    let remote = Arc::new(Loopback::new(&[("localhost", one.port), ("site2-queue", two.port)]));
+    let remote = Arc::new(Loopback::new(&[
+        ("localhost", one.port),
+        ("site2-queue", two.port),
+    ]));
     // Redis follows `localhost` at the port of the queue: that of the first.
     let queues = queues(&remote, password(), one.port);
     let (active, other) = (host("localhost"), host("site2-queue"));
 
     let status = queues.status(&active).await.unwrap();
-    assert_eq!((status.role, status.votes), (QueueRole::Master { replicas: 0 }, 0));
+    assert_eq!(
+        (status.role, status.votes),
+        (QueueRole::Master { replicas: 0 }, 0)
+    );
 
     queues.follow(&other, &active).await.unwrap();
     let linked = QueueRole::Replica {
@@ -82,8 +90,10 @@ async fn roles_lengths_and_pauses() {
     let length: u64 = push("a").query_async(&mut writer).await.unwrap();
     assert_eq!(length, 1);
     until("the replica has it", || async {
-        let (ours, theirs) =
-            (queues.status(&active).await.unwrap(), queues.status(&other).await.unwrap());
+        let (ours, theirs) = (
+            queues.status(&active).await.unwrap(),
+            queues.status(&other).await.unwrap(),
+        );
         theirs.votes == 1 && theirs.offset >= ours.offset && ours.offset > 0
     })
     .await;
@@ -91,10 +101,12 @@ async fn roles_lengths_and_pauses() {
     assert_eq!(master.role, QueueRole::Master { replicas: 1 });
 
     // A paused queue holds writers, answers readers, and lets go on order.
-    queues.pause_writes(&active, Duration::from_secs(20)).await.unwrap();
-    let mut held = tokio::spawn(async move {
-        push("b").query_async::<u64>(&mut writer).await.unwrap()
-    });
+    queues
+        .pause_writes(&active, Duration::from_secs(20))
+        .await
+        .unwrap();
+    let mut held =
+        tokio::spawn(async move { push("b").query_async::<u64>(&mut writer).await.unwrap() });
     let waiting = tokio::time::timeout(Duration::from_millis(200), &mut held).await;
     assert!(waiting.is_err(), "the writer waits");
     assert_eq!(queues.status(&active).await.unwrap().votes, 1);

@@ -110,13 +110,30 @@ async fn of_the_network() {
     let says = "hafail:resource=site1/vpc owner=platform";
     shows_and_mends(&world, "site1/vpc", says).await;
 
+    // A name alone makes nothing ours.
+    let before = ec2
+        .create_vpc()
+        .cidr_block("10.99.0.0/16")
+        .send()
+        .await
+        .unwrap();
+    let foreign = before.vpc().unwrap().vpc_id().unwrap();
+    let name = Tag::builder()
+        .key("Name")
+        .value("two-regions/site1/vpc")
+        .build();
+    let request = ec2.create_tags().resources(foreign).tags(name);
+    request.send().await.unwrap();
+    world.assert_settled().await;
+
     // Without the tag of the deployment it is not found, but known by name.
     let request = ec2
         .delete_tags()
         .resources(&group)
         .tags(tag("hafail:topology"));
     request.send().await.unwrap();
-    shows_and_mends(&world, "site1/security-group/lb", "+ security-group/lb").await;
+    let says = "tags: nothing → hafail:topology=two-regions";
+    shows_and_mends(&world, "site1/security-group/lb", says).await;
     assert_eq!(world.id("site1/security-group/lb").await, group);
 }
 

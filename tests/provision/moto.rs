@@ -33,8 +33,13 @@ const IMAGES: &str = r#"[
 ]"#;
 
 /// The newest of these.
+#[allow(dead_code, reason = "not every test that shares this module needs it")]
 pub const NEWEST_IMAGE: &str = "ami-0000000000000002";
 
+#[expect(
+    clippy::zombie_processes,
+    reason = "it ends with this process, and is never waited for"
+)]
 fn start() -> (String, PipeWriter) {
     let program = program();
     let directory = target().join("moto-tests");

@@ -2,6 +2,7 @@
 //! and failures at chosen calls.
 
 use std::{
+    hash::{DefaultHasher, Hash, Hasher},
     io,
     net::SocketAddr,
     sync::{
@@ -31,6 +32,8 @@ pub struct Call {
     /// How many calls that change something there were, this one included.
     pub number: usize,
     pub changes: bool,
+    /// Equal for calls that ask for the same.
+    pub content: u64,
 }
 
 /// What becomes of a call.
@@ -152,6 +155,8 @@ impl Proxy {
         let scope = scope
             .and_then(|value| value.to_str().ok())
             .unwrap_or_default();
+        let mut content = DefaultHasher::new();
+        (head.uri.path(), body).hash(&mut content);
         let number = if changes {
             self.state.count.fetch_add(1, Ordering::SeqCst) + 1
         } else {
@@ -162,6 +167,7 @@ impl Proxy {
             region: scope.split('/').nth(2).unwrap_or_default().to_owned(),
             number,
             changes,
+            content: content.finish(),
         }
     }
 }

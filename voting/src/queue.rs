@@ -9,6 +9,8 @@ use crate::args::{RedisArgs, secret};
 
 /// The queue: a list, `RPUSH` puts votes in, the head is the oldest.
 pub const VOTES: &str = "votes";
+/// `0` waives the confirmation by a replica while there surely is none.
+pub const CONFIRMATIONS: &str = "votes:confirmations";
 /// Entries that are no votes.
 pub const REJECTED: &str = "votes:rejected";
 /// A set with the keys of all processing lists that may hold votes.

@@ -15,7 +15,7 @@ use axum::{Json, Router, routing::get};
 use serde_json::json;
 use tracing::warn;
 
-use self::lanes::{Lanes, Refusal};
+use self::lanes::{Lanes, Refusal, Server};
 use self::page::{Notice, Page};
 use crate::args::{Durability, VoteArgs};
 use crate::queue::Queue;
@@ -129,19 +129,22 @@ fn payload(voter: &str, vote: &str) -> String {
 
 async fn ready(State(app): State<Arc<App>>) -> Response {
     let check = match tokio::time::timeout(READY_LIMIT, lanes::inspect(&app.queue)).await {
-        Ok(Ok((role, replicas))) => judge(app.durability, &role, replicas),
+        Ok(Ok(server)) => judge(app.durability, &server),
         Ok(Err(error)) => Check::failed(format!("{}: {error}", app.queue.name())),
         Err(_) => Check::failed(format!("{}: no answer within 1 s", app.queue.name())),
     };
     web::readiness(&app.who, BTreeMap::from([("redis", check)]))
 }
 
-fn judge(durability: Durability, role: &str, replicas: u32) -> Check {
-    let found = format!("role {role}, {replicas} replicas connected");
-    if role != "master" {
+fn judge(durability: Durability, server: &Server) -> Check {
+    let found = format!(
+        "role {}, {} replicas connected",
+        server.role, server.replicas
+    );
+    if server.role != "master" {
         return Check::failed(format!("{found}: votes need the master"));
     }
-    if durability == Durability::Replicated && replicas == 0 {
+    if durability == Durability::Replicated && server.replicas == 0 && !server.waived {
         return Check::failed(format!("{found}: durability `replicated` needs one"));
     }
     Check::ok(found)
@@ -211,10 +214,16 @@ mod tests {
     }
 
     #[test]
-    fn replicated_durability_is_ready_only_with_a_replica() {
-        assert!(judge(Durability::Local, "master", 0).ok);
-        assert!(!judge(Durability::Replicated, "master", 0).ok);
-        assert!(judge(Durability::Replicated, "master", 1).ok);
-        assert!(!judge(Durability::Local, "slave", 0).ok);
+    fn replicated_durability_is_ready_only_with_a_replica_or_a_waiver() {
+        let server = |role: &str, replicas, waived| Server {
+            role: role.to_owned(),
+            replicas,
+            waived,
+        };
+        assert!(judge(Durability::Replicated, &server("master", 0, true)).ok);
+        assert!(judge(Durability::Local, &server("master", 0, false)).ok);
+        assert!(!judge(Durability::Replicated, &server("master", 0, false)).ok);
+        assert!(judge(Durability::Replicated, &server("master", 1, false)).ok);
+        assert!(!judge(Durability::Local, &server("slave", 0, true)).ok);
     }
 }

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use anyhow::{Context, bail};
 
+use crate::moto;
 use crate::process::Process;
 use crate::reconcile::Report;
 use crate::settings::Settings;
@@ -74,9 +75,11 @@ pub(super) fn environment(settings: &Settings) -> anyhow::Result<String> {
          export AWS_SECRET_ACCESS_KEY=lab\n\
          export AWS_EC2_METADATA_DISABLED=true\n\
          export HAFAIL_RESOLVERS={}\n\
-         export HAFAIL_LAB_REGISTRY={}\n",
+         export HAFAIL_LAB_REGISTRY={}\n\
+         export HAFAIL_LAB_PYTHON={}\n",
         settings.api(),
         settings.dns(),
-        settings.registry()
+        settings.registry(),
+        moto::python(&settings.cache).display()
     ))
 }

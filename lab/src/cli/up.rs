@@ -117,9 +117,11 @@ async fn ensure_daemon(settings: &Settings) -> anyhow::Result<()> {
         Some(process) => process,
         None => {
             let command = command(settings)?;
+            // The API is on this machine, whatever proxy leads elsewhere.
+            let env = ["NO_PROXY", "no_proxy"].map(|name| (name.to_owned(), "*".to_owned()));
             process::start(&Service {
                 command: &command,
-                env: &[],
+                env: &env,
                 log: log.clone(),
                 pidfile,
             })?

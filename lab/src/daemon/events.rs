@@ -40,7 +40,9 @@ pub(super) fn follow(lab: &str, handle: Handle) {
 }
 
 async fn watch(filter: &str, handle: &Handle) -> std::io::Result<()> {
-    let mut child = Command::new("docker")
+    // `docker events` must not outlive a daemon that was killed.
+    let mut child = Command::new("setpriv")
+        .args(["--pdeathsig", "TERM", "docker"])
         .args([
             "events",
             "--filter",

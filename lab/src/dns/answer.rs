@@ -77,7 +77,8 @@ pub(super) fn answer(
                 chain.extend(records);
                 return Answer::found(chain);
             }
-            Found::Alias(record, target) => {
+            Found::Alias(link) => {
+                let (record, target) = *link;
                 chain.push(record);
                 current = target;
             }
@@ -128,7 +129,7 @@ fn zone_of<'z>(zones: &'z Zones, name: &Name) -> Option<(Name, &'z Zone)> {
 
 enum Found {
     Records(Vec<Record>),
-    Alias(Record, Name),
+    Alias(Box<(Record, Name)>),
     Nothing { name_exists: bool },
 }
 
@@ -166,7 +167,7 @@ fn lookup(
         .collect();
     let alias = select(zones, &aliases, draw).and_then(|set| value::records(name, set).pop());
     match alias.map(|record| (record.data.clone(), record)) {
-        Some((RData::CNAME(target), record)) => Found::Alias(record, target.0),
+        Some((RData::CNAME(target), record)) => Found::Alias(Box::new((record, target.0))),
         _ => Found::Nothing { name_exists },
     }
 }

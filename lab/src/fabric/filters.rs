@@ -72,7 +72,7 @@ fn matches(
         .groups
         .iter()
         .filter_map(|id| region.groups.get(id))
-        .flat_map(|group| direction(group))
+        .flat_map(direction)
         .filter_map(|permission| matching(region, permission, side))
         .collect()
 }

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use super::machine_room::{MachineRoom, World};
 use super::resolvers::Resolvers;
-use super::{Affected, Handle, Inbox, InstanceReport, Report, Request};
+use super::{Affected, Handle, Inbox, InstanceReport, NetworkReport, Report, Request};
 use crate::cloud::model::{Aspect, Cloud, Power, Region};
 use crate::cloud::{Reader, read_names};
 use crate::dns::Zones;
@@ -276,8 +276,21 @@ impl Worker {
             Some(_) => "off",
             None => "absent",
         };
+        let built = plan(&self.cloud).vpcs;
+        let networks = self.cloud.regions.iter().flat_map(|(region, all)| {
+            let network = |vpc: &String| NetworkReport {
+                region: region.clone(),
+                vpc: vpc.clone(),
+            };
+            all.vpcs
+                .keys()
+                .filter(|vpc| built.contains_key(*vpc))
+                .map(network)
+                .collect::<Vec<_>>()
+        });
         Report {
             regions: self.readers.keys().cloned().collect(),
+            networks: networks.collect(),
             instances: instances
                 .map(|(region, id, instance)| InstanceReport {
                     id: id.clone(),

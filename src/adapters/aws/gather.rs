@@ -1,5 +1,7 @@
 //! The describe calls, each with all its pages.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use aws_sdk_ec2::types::{
     Address, Filter, Instance, InternetGateway, KeyPairInfo, NatGateway, RouteTable, SecurityGroup,
     Subnet, Vpc, VpcAttributeName, VpcPeeringConnection,
@@ -8,7 +10,7 @@ use aws_sdk_ec2::types::{
 use super::{
     Regional,
     calls::{call, pages},
-    ids::of_topology,
+    ids::{filter, of_names, of_topology},
 };
 use crate::ports::cloud::CloudError;
 
@@ -27,9 +29,25 @@ pub(super) struct Gathered {
     pub instances: Vec<Instance>,
 }
 
-/// Asks a region for everything, at the same time.
+/// Asks a region for everything that has the deployment's tag, and for what
+/// has lost it and is known by its name.
 pub(super) async fn gather(at: &Regional, topology: &str) -> Result<Gathered, CloudError> {
-    let filters = || of_topology(topology);
+    let (mut all, named) =
+        tokio::try_join!(matching(at, of_topology(topology)), named(at, topology))?;
+    let known = all.ids();
+    let lost: BTreeSet<&str> = (named.iter())
+        .filter(|(id, _)| !known.contains(*id))
+        .map(|(_, name)| name.as_str())
+        .collect();
+    if !lost.is_empty() {
+        let found = matching(at, of_names(lost)).await?;
+        all.add(found, &known);
+    }
+    Ok(all)
+}
+
+async fn matching(at: &Regional, filters: Vec<Filter>) -> Result<Gathered, CloudError> {
+    let filters = || filters.clone();
     let (vpcs, subnets, gateways, addresses, nat_gateways) = tokio::try_join!(
         vpcs_with_dns(at, filters()),
         subnets(at, filters()),
@@ -56,6 +74,75 @@ pub(super) async fn gather(at: &Regional, topology: &str) -> Result<Gathered, Cl
         key_pairs,
         instances,
     })
+}
+
+/// What can have the name of a resource of ours.
+const KINDS: [&str; 10] = [
+    "vpc",
+    "subnet",
+    "internet-gateway",
+    "elastic-ip",
+    "natgateway",
+    "route-table",
+    "vpc-peering-connection",
+    "security-group",
+    "key-pair",
+    "instance",
+];
+
+/// The names of the deployment's resources, by id.
+async fn named(at: &Regional, topology: &str) -> Result<BTreeMap<String, String>, CloudError> {
+    let names = format!("{topology}/*");
+    let request = (at.read.describe_tags())
+        .filters(filter("key", ["Name"]))
+        .filters(filter("value", [names.as_str()]))
+        .filters(filter("resource-type", KINDS));
+    let tags = pages!("ec2:DescribeTags", &at.region, request)?;
+    let pairs = tags
+        .into_iter()
+        .filter_map(|tag| Some((tag.resource_id?, tag.value?)));
+    Ok(pairs.collect())
+}
+
+/// Calls `$each` with every kind's list and how its ids are read.
+macro_rules! kinds {
+    ($each:ident) => {
+        $each!(vpcs, |it| it.0.vpc_id());
+        $each!(subnets, |it| it.subnet_id());
+        $each!(gateways, |it| it.internet_gateway_id());
+        $each!(addresses, |it| it.allocation_id());
+        $each!(nat_gateways, |it| it.nat_gateway_id());
+        $each!(tables, |it| it.route_table_id());
+        $each!(peerings, |it| it.vpc_peering_connection_id());
+        $each!(groups, |it| it.group_id());
+        $each!(key_pairs, |it| it.key_pair_id());
+        $each!(instances, |it| it.instance_id());
+    };
+}
+
+impl Gathered {
+    fn ids(&self) -> BTreeSet<String> {
+        let mut ids = BTreeSet::new();
+        macro_rules! collect {
+            ($list:ident, |$it:ident| $id:expr) => {
+                ids.extend(self.$list.iter().filter_map(|$it| $id).map(str::to_owned));
+            };
+        }
+        kinds!(collect);
+        ids
+    }
+
+    /// Adds what is not there yet.
+    fn add(&mut self, found: Self, known: &BTreeSet<String>) {
+        macro_rules! merge {
+            ($list:ident, |$it:ident| $id:expr) => {
+                let fresh = found.$list.into_iter();
+                let fresh = fresh.filter(|$it| $id.is_some_and(|id| !known.contains(id)));
+                self.$list.extend(fresh);
+            };
+        }
+        kinds!(merge);
+    }
 }
 
 async fn vpcs_with_dns(

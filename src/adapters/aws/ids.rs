@@ -51,10 +51,16 @@ pub(super) fn of_topology(topology: &str) -> Vec<Filter> {
     vec![filter(&format!("tag:{TAG_TOPOLOGY}"), [topology])]
 }
 
-/// Finds one resource, even where its other tags are lost.
+/// Finds one resource of ours, even where the deployment's tag is lost. A
+/// name alone proves nothing: others may have chosen it too.
 pub(super) fn named(tags: &BTreeMap<String, String>) -> Vec<Filter> {
     let name = tags.get("Name").map_or("", String::as_str);
-    vec![filter("tag:Name", [name])]
+    of_names([name])
+}
+
+/// Finds resources of ours by their names.
+pub(super) fn of_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<Filter> {
+    vec![filter("tag:Name", names), filter("tag-key", [TAG_RESOURCE])]
 }
 
 /// A filter of a describe call.

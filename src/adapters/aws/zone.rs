@@ -219,17 +219,22 @@ pub(super) async fn create_zone(
     let route53 = clients.route53();
     let resource = creation.resource;
     let topology = resource.tags.get(TAG_TOPOLOGY).map_or("", String::as_str);
+    let mut foreign = None;
     for zone in zones_named(route53, name).await? {
         let id = bare_id(zone.id()).to_owned();
         if is_ours(&zone, &tags_of(route53, &id).await?, topology) {
             return tagged(route53, id, resource).await;
         }
+        foreign = Some(id);
+    }
+    if let Some(id) = foreign {
         return Err(CloudError {
             call: "route53:CreateHostedZone".to_owned(),
             region: None,
             fault: Fault::Refused,
             message: format!(
-                "there is a zone {name} ({id}) that hafail did not make; to put the records there, set `manage_zone: false`"
+                "there is a zone {name} ({id}) that hafail did not make; to put the records \
+                 there, set `manage_zone: false`"
             ),
         });
     }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig, client::Msg};
+use tokio::runtime::Handle;
 
 use crate::{
     inventory::HostEntry,
@@ -22,16 +23,18 @@ pub(super) async fn run(
         host: entry.name.clone(),
         why,
     };
-    let started = channel.exec(false, line(entry, command)).await;
+    let line = line(entry, &command.script, command.root);
+    let started = channel.exec(false, line).await;
     started.map_err(|error| broken(error.to_string()))?;
     let (mut reader, writer) = channel.split();
+    let writer = Closing(Some(writer));
     // Both at once: a command may answer before it has read everything, and
     // it may end without reading at all.
     let reading = read(&mut reader);
     tokio::pin!(reading);
     let ended = tokio::select! {
         ended = &mut reading => ended,
-        () = feed(&writer, &command.stdin) => reading.await,
+        () = writer.feed(&command.stdin) => reading.await,
     };
     let output = ended.ok_or_else(|| broken("it closed before the command ended".to_owned()))?;
     match sudo_refusal(entry, command, &output) {
@@ -40,10 +43,24 @@ pub(super) async fn run(
     }
 }
 
+/// Starts a script as root whose streams are the channel's.
+pub(super) async fn start(
+    entry: &HostEntry,
+    channel: Channel<Msg>,
+    script: &str,
+) -> Result<Channel<Msg>, RemoteError> {
+    let started = channel.exec(false, line(entry, script, true)).await;
+    started.map_err(|error| RemoteError::Broken {
+        host: entry.name.clone(),
+        why: error.to_string(),
+    })?;
+    Ok(channel)
+}
+
 /// What the login shell of the user is given.
-fn line(entry: &HostEntry, command: &Command) -> String {
-    let script = quoted(&command.script);
-    if command.root && entry.ssh.user != "root" {
+fn line(entry: &HostEntry, script: &str, root: bool) -> String {
+    let script = quoted(script);
+    if root && entry.ssh.user != "root" {
         format!("exec sudo -n -- sh -c {script}")
     } else {
         format!("exec sh -c {script}")
@@ -55,10 +72,26 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// Errors are left to the reader, which sees the same end of the channel.
-async fn feed(writer: &ChannelWriteHalf<Msg>, stdin: &[u8]) {
-    if stdin.is_empty() || writer.data(stdin).await.is_ok() {
-        let _ = writer.eof().await;
+/// Closes its channel when it is dropped, so that the host ends what was given
+/// up here.
+struct Closing(Option<ChannelWriteHalf<Msg>>);
+
+impl Closing {
+    /// Errors are left to the reader, which sees the same end of the channel.
+    async fn feed(&self, stdin: &[u8]) {
+        if let Some(writer) = &self.0
+            && (stdin.is_empty() || writer.data(stdin).await.is_ok())
+        {
+            let _ = writer.eof().await;
+        }
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        if let (Some(writer), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            runtime.spawn(async move { writer.close().await });
+        }
     }
 }
 

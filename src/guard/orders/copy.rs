@@ -85,7 +85,7 @@ impl Guard {
         let data = name.clone();
         self.remember(move |state| {
             state.data = Some(data);
-            state.rewinding = false;
+            state.rewinding = None;
         })
         .await?;
         failpoint::pass("new name remembered");

@@ -55,9 +55,12 @@ impl Guard {
 
     pub(super) async fn resume(self: &Arc<Self>, epoch: Epoch, timeline: Timeline) -> Result<Done> {
         let data = self.require_data()?;
-        if self.find()?.is_some() {
+        if let Some(process) = self.find()? {
             let own = self.may_write().is_ok();
-            let session = self.session(self.config.timing.start()).await?;
+            let limit = self.config.timing.start();
+            // A guard that took over may find PostgreSQL on its way up.
+            server::wait_ready(&self.config, &data, &process, limit).await?;
+            let session = self.session(limit).await?;
             let observed = session.observe().await?;
             if own && !observed.in_recovery && observed.timeline == Some(timeline) {
                 return Ok(Done::Unchanged(format!(

@@ -25,12 +25,11 @@ GRANT EXECUTE ON FUNCTION pg_catalog.pg_ls_dir(text, boolean, boolean),
 
 impl Guard {
     pub(super) async fn initialise(self: &Arc<Self>, epoch: Epoch) -> Result<Done> {
-        match self.store.with(|state| state.wanted.clone()) {
-            WantedRole::Uninitialised | WantedRole::Primary => {}
-            other => {
-                let why = format!("there is a cluster already, wanted {other:?}");
-                return refused("already-initialised", why);
-            }
+        let wanted = self.store.with(|state| state.wanted.clone());
+        let own = matches!(wanted, WantedRole::Uninitialised | WantedRole::Primary);
+        if self.data().is_some() && !own {
+            let why = format!("there is a cluster already, wanted {wanted:?}");
+            return refused("already-initialised", why);
         }
         if self.data().is_none() {
             self.require_no_stranger()?;

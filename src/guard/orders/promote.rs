@@ -10,9 +10,10 @@ use crate::{
     guard::{
         Guard, failpoint, server, settings,
         sql::{Observed, Session},
+        tools,
     },
     ids::{Epoch, Lsn},
-    order::WantedRole,
+    order::{Order, OrderRequest, WantedRole},
 };
 
 /// Between two questions whether the promotion is done.
@@ -79,6 +80,54 @@ impl Guard {
         Ok(Done::Unchanged(format!(
             "is primary on timeline {timeline}"
         )))
+    }
+
+    /// A promotion of an older epoch that has not come true yet never does
+    /// once a newer epoch is here: whoever gives the newer order may have
+    /// given the right to write to another host.
+    pub(super) async fn withdraw_older_promotion(
+        self: &Arc<Self>,
+        request: &OrderRequest,
+    ) -> Result<()> {
+        let Some(grant) = self.store.with(|state| state.grant.clone()) else {
+            return Ok(());
+        };
+        let wants_it = matches!(request.order, Order::Promote { .. });
+        if grant.epoch >= request.epoch || wants_it || !self.is_promotion_pending().await? {
+            return Ok(());
+        }
+        tracing::warn!(epoch = %grant.epoch, "withdrawing a promotion that has not come true");
+        self.accept(request.epoch, move |state| {
+            state.wanted = WantedRole::Standby {
+                upstream: grant.before,
+            };
+            state.grant = None;
+        })
+        .await?;
+        // PostgreSQL was told and can't be told otherwise: it starts anew.
+        let data = self.require_data()?;
+        if let Some(process) = self.find()? {
+            server::kill(&self.config, &data, &process).await?;
+            self.publish(crate::guard::view::View::ended);
+        }
+        self.be_standby(&data).await?;
+        Ok(())
+    }
+
+    async fn is_promotion_pending(&self) -> Result<bool> {
+        let Some(data) = self.data() else {
+            return Ok(false);
+        };
+        if self.may_write().is_err() {
+            return Ok(false);
+        }
+        if self.find()?.is_some()
+            && let Ok(session) = self.session(Duration::from_secs(2)).await
+        {
+            return Ok(session.in_recovery().await?);
+        }
+        // Stopped, or not yet answering: what it was decides how it comes up.
+        Ok(tools::control(&self.config, &data).await?.was_standby())
     }
 
     async fn wait_promoted(&self, session: &Session) -> Result<()> {

@@ -8,10 +8,16 @@ use std::{
     time::Duration,
 };
 
-use super::{Done, NotDone, Result, standby::want_standby};
+use super::{
+    Done, NotDone, Result,
+    standby::{GLANCE, want_standby},
+};
 use crate::{
     guard::{
-        Guard, failpoint,
+        Guard,
+        control::ClusterState,
+        failpoint,
+        server::{self, Mode},
         tools::{self, Divergence},
     },
     ids::{Epoch, HostName, Lsn, Timeline},
@@ -33,11 +39,18 @@ impl Guard {
         self.accept(epoch, move |state| want_standby(state, target))
             .await?;
         self.stop_for_work(&data).await?;
-        if !self.store.with(|state| state.rewinding) {
-            self.settle(&data).await?;
-            failpoint::pass("settled");
-        }
-        let what = self.bring_back(&upstream, &data).await?;
+        let what = match self.store.with(|state| state.rewinding.clone()) {
+            Some(boot) if self.is_rewound(&boot, &data).await? => {
+                self.end_rewind(&data).await?;
+                "rewound".to_owned()
+            }
+            Some(_) => self.bring_back(&upstream, &data).await?,
+            None => {
+                self.settle(&data).await?;
+                failpoint::pass("settled");
+                self.bring_back(&upstream, &data).await?
+            }
+        };
         self.be_standby(&data).await?;
         match self.wait_streaming(&upstream, STREAM).await {
             Ok(()) => Ok(Done::Changed(format!("{what}; streams from {upstream}"))),
@@ -49,9 +62,9 @@ impl Guard {
 
     async fn follows_already(&self, upstream: &HostName) -> bool {
         let wanted = self.settings().upstream.as_ref() == Some(upstream);
-        let whole = !self.store.with(|state| state.rewinding);
+        let whole = self.store.with(|state| state.rewinding.is_none());
         let running = matches!(self.find(), Ok(Some(_)));
-        wanted && whole && running && self.wait_streaming(upstream, Duration::ZERO).await.is_ok()
+        wanted && whole && running && self.wait_streaming(upstream, GLANCE).await.is_ok()
     }
 
     async fn bring_back(self: &Arc<Self>, upstream: &HostName, data: &Path) -> Result<String> {
@@ -59,7 +72,7 @@ impl Guard {
         // checkpoint there.
         tools::psql(&self.config, upstream, "CHECKPOINT").await?;
         let divergence = tools::divergence(&self.config, upstream, data).await?;
-        if divergence == Divergence::None && !self.store.with(|state| state.rewinding) {
+        if divergence == Divergence::None && self.store.with(|state| state.rewinding.is_none()) {
             return Ok("had not diverged".to_owned());
         }
         let kept = match divergence {
@@ -67,15 +80,13 @@ impl Guard {
             Divergence::None | Divergence::Somewhere => None,
         };
         failpoint::pass("diverged log kept");
-        self.remember(|state| state.rewinding = true).await?;
+        let boot = self.boot.clone();
+        self.remember(move |state| state.rewinding = Some(boot))
+            .await?;
         failpoint::pass("rewind begins");
         tools::rewind(&self.config, upstream, data).await?;
         failpoint::pass("rewound");
-        // Its settings are the upstream's now; they are written anew before
-        // the start, and the directory must not come up as a primary.
-        crate::guard::server::signal_files(data, crate::guard::server::Mode::Standby)?;
-        self.remember(|state| state.rewinding = false).await?;
-        failpoint::pass("rewind ends");
+        self.end_rewind(data).await?;
         Ok(match (divergence, kept) {
             (Divergence::At(lsn, timeline), Some(kept)) => format!(
                 "rewound to {lsn} on timeline {timeline}, its own log kept in {}",
@@ -83,6 +94,25 @@ impl Guard {
             ),
             _ => "rewound".to_owned(),
         })
+    }
+
+    /// Whether a rewind that an earlier guard began was finished: pg_rewind
+    /// writes the control file last, and of a cluster that had been settled.
+    /// What was not synced before a boot proves nothing.
+    async fn is_rewound(&self, boot: &str, data: &Path) -> Result<bool> {
+        let control = tools::control(&self.config, data).await?;
+        Ok(boot == self.boot
+            && control.state == ClusterState::InArchiveRecovery
+            && data.join("backup_label").exists())
+    }
+
+    /// The settings are the upstream's now, and are written anew before the
+    /// start; the directory must not come up as a primary.
+    async fn end_rewind(self: &Arc<Self>, data: &Path) -> Result<()> {
+        server::signal_files(data, Mode::Standby)?;
+        self.remember(|state| state.rewinding = None).await?;
+        failpoint::pass("rewind ends");
+        Ok(())
     }
 
     /// Keeps the log that only this cluster has, and a readable list of it.

@@ -2,7 +2,7 @@
 
 use std::{fs, sync::Arc, time::Duration};
 
-use super::{Done, Result, copy::data_names, refused};
+use super::{Done, Result, copy::data_names, refused, standby::GLANCE};
 use crate::{
     guard::{
         Guard, failpoint, server,
@@ -36,12 +36,12 @@ impl Guard {
                 "the topology asks for asynchronous replication",
             );
         }
-        for standby in &standbys {
-            self.require_peer(standby)?;
-        }
         let (data, process) = self.require_running()?;
         if self.may_write().is_err() {
             return refused("not-primary", "only a primary waits for standbys");
+        }
+        for standby in &standbys {
+            self.require_peer(standby)?;
         }
         let names = synchronous_standby_names(&standbys);
         let session = self.session(CONNECT).await?;
@@ -77,7 +77,7 @@ impl Guard {
                 "kept directories are removed on a standby only",
             );
         };
-        if let Err(why) = self.wait_streaming(&upstream, Duration::ZERO).await {
+        if let Err(why) = self.wait_streaming(&upstream, GLANCE).await {
             return refused(
                 "not-streaming",
                 format!("does not stream from {upstream}: {why}"),

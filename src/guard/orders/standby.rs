@@ -21,6 +21,12 @@ use crate::{
 
 /// How long an order waits to see the stream that it asked for.
 const STREAM: Duration = Duration::from_secs(5);
+const CONNECT: Duration = Duration::from_secs(1);
+/// A stream that lasts so long is not the rest of an older timeline, which is
+/// sent within a moment.
+const STEADY: Duration = Duration::from_millis(60);
+/// How long a look takes that only asks whether the log streams.
+pub(super) const GLANCE: Duration = Duration::from_millis(500);
 
 /// Wants a standby of `upstream`.
 pub(super) fn want_standby(state: &mut Persisted, upstream: HostName) {
@@ -86,18 +92,29 @@ impl Guard {
         let Some(peer) = self.config.peers.get(upstream) else {
             return Err(format!("{upstream} is not a peer"));
         };
+        // A diverged standby streams too, for a moment and again and again, up
+        // to where its upstream left the common timeline: before its own end.
         let query = format!(
             "SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming' \
+             AND latest_end_lsn >= greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) \
              AND sender_host = {} AND sender_port = {}",
             crate::guard::sql::literal(&peer.address),
             peer.port
         );
         let begin = Instant::now();
+        let mut streams_since = None;
         loop {
-            if let Ok(session) = self.session(limit).await
-                && session.text(&query).await.is_ok_and(|count| count == "1")
-            {
-                return Ok(());
+            let streams = match self.session(limit.max(CONNECT)).await {
+                Ok(session) => session.text(&query).await.is_ok_and(|count| count == "1"),
+                Err(_) => false,
+            };
+            if streams {
+                let since = *streams_since.get_or_insert_with(Instant::now);
+                if since.elapsed() >= STEADY {
+                    return Ok(());
+                }
+            } else {
+                streams_since = None;
             }
             if begin.elapsed() > limit {
                 return Err(server::last_errors(&self.config));

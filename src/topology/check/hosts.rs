@@ -1,13 +1,7 @@
 //! Sites, hosts, roles, and the ways to reach them.
 
-use super::{HostView, Overview, SiteView, check_name, unknown};
-use crate::topology::{
-    Role,
-    node::Key,
-    problem::Position,
-    raw,
-    read::{At, Reader},
-};
+use super::{Overview, SiteView, check_name, unknown};
+use crate::topology::{Role, node::Key, problem::Position, read::Reader};
 
 pub(super) fn check(plan: &Overview<'_>, reader: &mut Reader<'_>) {
     sites(plan, reader);
@@ -17,11 +11,6 @@ pub(super) fn check(plan: &Overview<'_>, reader: &mut Reader<'_>) {
         roles(site, &needed, reader);
         one_each(site, reader);
         ways_in(site, reader);
-        for host in &site.hosts {
-            place(site, host, reader);
-            host_key(host.raw, reader);
-            disk(host.raw, reader);
-        }
     }
     ssh_user(plan, reader);
     provision(plan, reader);
@@ -202,11 +191,7 @@ fn ways_in(site: &SiteView<'_>, reader: &mut Reader<'_>) {
         .filter(|host| host.raw.ssh_address.is_none());
     let names: Vec<_> = shut.map(|host| host.key.text.as_str()).collect();
     if let Some(first) = names.first() {
-        let others = match names.len() - 1 {
-            0 => String::new(),
-            1 => " and 1 other host".to_owned(),
-            n => format!(" and {n} other hosts"),
-        };
+        let others = and_others(names.len() - 1);
         let message = format!(
             "there is no way to `{first}`{others} of the site `{}`: it has no bastion",
             site.key.text
@@ -214,142 +199,6 @@ fn ways_in(site: &SiteView<'_>, reader: &mut Reader<'_>) {
         let hint =
             "add the role `bastion` to a host that can be reached from outside, such as the lb";
         reader.error("no-way-in", site.key.at, message, hint);
-    }
-}
-
-/// A host is either made or exists.
-fn place(site: &SiteView<'_>, host: &HostView<'_>, reader: &mut Reader<'_>) {
-    let (raw, name, at) = (host.raw, &host.key.text, host.key.at);
-    let path = |key| ["sites", &site.key.text, "hosts", &host.key.text, key];
-    if ["type", "subnet", "address", "host_key"]
-        .iter()
-        .any(|key| reader.was_wrong(&path(key)))
-    {
-        return;
-    }
-    let made = raw.r#type.as_ref().map(|field| field.at);
-    if host.is_static() {
-        let made = made
-            .or(raw.subnet.as_ref().map(|field| field.at))
-            .or(raw.disk_gib.as_ref().map(|field| field.at));
-        if let Some(at) = made {
-            let message = format!(
-                "the host `{name}` is described both as an instance and as an existing machine"
-            );
-            let hint = "an instance has `type` and `subnet`, an existing machine `address`, `ssh_address` and `host_key`";
-            reader.error("mixed-host", at, message, hint);
-            return;
-        }
-        need(
-            raw.host_key.as_ref(),
-            name,
-            at,
-            "host_key",
-            "an existing machine's public key: ssh-keyscan -t ed25519 ADDRESS",
-            reader,
-        );
-        need(
-            raw.address.as_ref(),
-            name,
-            at,
-            "address",
-            "its address for the other hosts",
-            reader,
-        );
-        return;
-    }
-    if made.is_none() && raw.subnet.is_none() {
-        let message = format!("the host `{name}` says neither how it is made nor where it is");
-        let hint = "write `type` and `subnet` for an instance, or `address`, `ssh_address` and `host_key` for an existing machine";
-        reader.error("no-place", at, message, hint);
-        return;
-    }
-    need(
-        raw.r#type.as_ref(),
-        name,
-        at,
-        "type",
-        "an instance type such as t3.small",
-        reader,
-    );
-    need(
-        raw.subnet.as_ref(),
-        name,
-        at,
-        "subnet",
-        "the name of a subnet of its site",
-        reader,
-    );
-    if let Some(field) = &raw.r#type
-        && !is_instance_type(&field.value)
-    {
-        let message = format!("`{}` is no instance type", field.value);
-        reader.error(
-            "invalid-value",
-            field.at,
-            message,
-            "write one such as t3.small or m7g.large",
-        );
-    }
-}
-
-fn need<T>(
-    field: Option<&At<T>>,
-    host: &str,
-    at: Position,
-    key: &str,
-    what: &str,
-    reader: &mut Reader<'_>,
-) {
-    if field.is_none() {
-        let message = format!("the host `{host}` lacks `{key}`");
-        reader.error(
-            "missing-key",
-            at,
-            message,
-            format!("add `{key}:` with {what}"),
-        );
-    }
-}
-
-fn is_instance_type(text: &str) -> bool {
-    let word = |part: &str| {
-        let mut bytes = part.bytes();
-        !part.is_empty() && bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-    };
-    text.split_once('.')
-        .is_some_and(|(family, size)| word(family) && word(size))
-}
-
-fn host_key(raw: &raw::Host, reader: &mut Reader<'_>) {
-    let Some(key) = &raw.host_key else { return };
-    let mut words = key.value.split_whitespace();
-    let algorithm = words.next().unwrap_or("");
-    let known = algorithm == "ssh-ed25519"
-        || algorithm == "ssh-rsa"
-        || algorithm.starts_with("ecdsa-sha2-nistp");
-    let body = words.next().unwrap_or("");
-    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=');
-    // Every such key begins with the length of the algorithm's name.
-    if !known || !body.starts_with("AAAA") || body.len() < 64 || !body.bytes().all(plain) {
-        let message = "this is not an OpenSSH public host key";
-        let hint =
-            "copy the line `ssh-ed25519 AAAA…` of /etc/ssh/ssh_host_ed25519_key.pub of that host";
-        reader.error("invalid-value", key.at, message, hint);
-    }
-}
-
-fn disk(raw: &raw::Host, reader: &mut Reader<'_>) {
-    if let Some(disk) = &raw.disk_gib
-        && !(8..=16_384).contains(&disk.value)
-    {
-        let message = format!("a root volume of {} GiB cannot be made", disk.value);
-        reader.error(
-            "invalid-value",
-            disk.at,
-            message,
-            "write a number from 8 to 16384",
-        );
     }
 }
 
@@ -425,5 +274,14 @@ fn witness(plan: &Overview<'_>, reader: &mut Reader<'_>) {
             message,
             "remove the host or the role",
         );
+    }
+}
+
+/// Such as ` and 3 other hosts`, for the end of a list of one.
+pub(super) fn and_others(number: usize) -> String {
+    match number {
+        0 => String::new(),
+        1 => " and 1 other host".to_owned(),
+        n => format!(" and {n} other hosts"),
     }
 }

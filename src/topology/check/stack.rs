@@ -14,15 +14,15 @@ pub const ENVIRONMENT_VARIABLES: [&str; 16] = [
     "database.port",
     "database.replica_port",
     "database.user",
-    "host.address",
     "host.name",
+    "host.private_address",
+    "host.region",
+    "host.site",
+    "lb.host",
     "queue.host",
     "queue.port",
-    "region",
     "secrets.database_user",
     "secrets.queue_password",
-    "service.name",
-    "service.replica",
     "site",
     "topology.name",
 ];
@@ -54,6 +54,12 @@ fn environment(service: &str, raw: &raw::Service, reader: &mut Reader<'_>) {
             let message = format!("`{}` cannot name an environment variable", key.text);
             let hint = "use letters, digits and _, not beginning with a digit";
             reader.error("invalid-name", key.at, message, hint);
+        }
+        if value.value.0.contains(['\n', '\r']) {
+            let message = format!("`{}` of `{service}` has a line break", key.text);
+            let hint =
+                "Docker takes environment by lines: write it on one, or put it into the image";
+            reader.error("invalid-value", value.at, message, hint);
         }
         template(service, &key.text, value, reader);
     }

@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use redis::aio::MultiplexedConnection;
-use redis::{RedisError, RedisResult};
+use redis::{FromRedisValue, RedisError, RedisResult, Value};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::ballot::{Ballot, Fate};
 use crate::args::Durability;
 use crate::backoff::Backoff;
-use crate::queue::{Queue, VOTES};
+use crate::queue::{CONFIRMATIONS, Queue, VOTES};
 
 const LANES: usize = 4;
 /// Votes that may wait for one lane.
@@ -96,6 +96,7 @@ impl Lanes {
                     queue,
                     wait,
                     connection: None,
+                    alone: false,
                 }
                 .run(receiver),
             );
@@ -138,6 +139,8 @@ struct Lane {
     /// How long the replica may take; `None`: nobody asks it.
     wait: Option<Duration>,
     connection: Option<MultiplexedConnection>,
+    /// Whether the queue said at last that nobody needs to confirm.
+    alone: bool,
 }
 
 impl Lane {
@@ -192,11 +195,14 @@ impl Lane {
         });
         let mut pipeline = redis::pipe();
         pipeline.add_command(push).ignore();
-        if let Some(wait) = self.wait {
-            pipeline.cmd("WAIT").arg(1).arg(wait.as_millis() as u64);
+        if self.wait.is_some() {
+            pipeline.cmd("GET").arg(CONFIRMATIONS);
         }
-        let replicas: Vec<u32> = match pipeline.query_async(&mut connection).await {
-            Ok(replicas) => replicas,
+        if let Some(wait) = self.wait.filter(|_| !self.alone) {
+            pipeline.add_command(wait_for_one(wait));
+        }
+        let answers: Vec<Value> = match pipeline.query_async(&mut connection).await {
+            Ok(answers) => answers,
             Err(error) => {
                 if !may_have_arrived(&error) {
                     batch.iter().for_each(|ballot| ballot.fate.came_back());
@@ -204,9 +210,44 @@ impl Lane {
                 return Err(error);
             }
         };
+        let confirmed = self.confirmed(&answers, &mut connection).await?;
         self.connection = Some(connection);
-        Ok(replicas.iter().all(|confirmed| *confirmed >= 1))
+        Ok(confirmed)
     }
+
+    /// Judges the answers to `GET` and `WAIT`. Where confirmation was waived
+    /// until now and is wanted again, it is asked for.
+    async fn confirmed(
+        &mut self,
+        answers: &[Value],
+        connection: &mut MultiplexedConnection,
+    ) -> RedisResult<bool> {
+        let (Some(wait), Some(needed)) = (self.wait, answers.first()) else {
+            return Ok(true);
+        };
+        let asked = !self.alone;
+        self.alone = is_waived(needed);
+        if self.alone {
+            return Ok(true);
+        }
+        let copies = match answers.get(1) {
+            Some(copies) if asked => u32::from_redis_value_ref(copies)?,
+            _ => wait_for_one(wait).query_async(connection).await?,
+        };
+        Ok(copies >= 1)
+    }
+}
+
+fn wait_for_one(limit: Duration) -> redis::Cmd {
+    let mut wait = redis::cmd("WAIT");
+    wait.arg(1).arg(limit.as_millis() as u64);
+    wait
+}
+
+/// `0`: whoever runs the queues knows that there is no replica, and that
+/// votes are to be taken all the same.
+fn is_waived(confirmations: &Value) -> bool {
+    matches!(confirmations, Value::BulkString(text) if text == b"0")
 }
 
 /// A server that answers with an error (read-only, loading, out of memory)
@@ -233,11 +274,21 @@ fn expire(batch: Vec<Ballot>, error: &RedisError) -> Vec<Ballot> {
     alive
 }
 
+/// What [`inspect`] finds.
+pub struct Server {
+    /// `master` or `slave`.
+    pub role: String,
+    /// Connected replicas.
+    pub replicas: u32,
+    /// No replica needs to confirm for now.
+    pub waived: bool,
+}
+
 /// Role of the Redis server and number of its connected replicas.
 ///
 /// # Errors
 /// When Redis does not answer.
-pub async fn inspect(queue: &Queue) -> RedisResult<(String, u32)> {
+pub async fn inspect(queue: &Queue) -> RedisResult<Server> {
     let mut connection = queue.connect(ANSWER).await?;
     let info: String = redis::cmd("INFO")
         .arg("replication")
@@ -250,5 +301,13 @@ pub async fn inspect(queue: &Queue) -> RedisResult<(String, u32)> {
             .map(|(_, value)| value.to_owned())
     };
     let replicas = field("connected_slaves").and_then(|count| count.parse().ok());
-    Ok((field("role").unwrap_or_default(), replicas.unwrap_or(0)))
+    let confirmations: Value = redis::cmd("GET")
+        .arg(CONFIRMATIONS)
+        .query_async(&mut connection)
+        .await?;
+    Ok(Server {
+        role: field("role").unwrap_or_default(),
+        replicas: replicas.unwrap_or(0),
+        waived: is_waived(&confirmations),
+    })
 }

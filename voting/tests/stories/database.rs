@@ -58,6 +58,40 @@ async fn nothing_is_taken_while_the_database_is_read_only() {
 }
 
 #[tokio::test]
+async fn one_worker_at_a_time_is_between_taking_and_committing() {
+    let (postgres, redis) = tokio::join!(Postgres::start(), Redis::start());
+    let environment = [redis.environment(), postgres.environment()];
+    let (_one, _two) = tokio::join!(
+        Voting::start_ready("worker", &environment),
+        Voting::start_ready("worker", &environment)
+    );
+    // The story is the one that holds the lock ("votes" in ASCII).
+    let client = postgres.client().await;
+    let lock = "SELECT pg_advisory_lock(x'766f746573'::bigint)";
+    client.batch_execute(lock).await.unwrap();
+    let entries = votes("v", 5);
+    redis.push(&entries).await;
+    let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+    eventually("both workers wait for the lock", async || {
+        let row = client.query_one(waiting, &[]).await.unwrap();
+        (row.get::<_, i64>(0) == 2).then_some(())
+    })
+    .await;
+    assert_eq!(
+        redis.list("votes").await,
+        entries,
+        "nothing is taken before"
+    );
+    assert_eq!(redis.keys().await, ["votes"]);
+    let unlock = "SELECT pg_advisory_unlock(x'766f746573'::bigint)";
+    client.batch_execute(unlock).await.unwrap();
+    postgres
+        .rows_when("all are written", |rows| rows.len() == 5)
+        .await;
+    emptied(&redis).await;
+}
+
+#[tokio::test]
 async fn a_worker_at_a_standby_waits_until_it_is_promoted() {
     let (postgres, redis) = tokio::join!(Postgres::start(), Redis::start());
     create_table(&postgres.client().await).await;

@@ -1,0 +1,178 @@
+//! Instances as machines.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::lab::{NAME, Seen, dial, poll};
+use crate::world::World;
+
+pub async fn the_host_key_of_the_user_data_is_the_one_that_sshd_presents(world: World) {
+    let output = Command::new("ssh-keyscan")
+        .args(["-T", "5", &world.one.address])
+        .output();
+    let text = String::from_utf8(output.expect("ssh-keyscan of openssh-client").stdout).unwrap();
+    let keys: Vec<&str> = text
+        .lines()
+        .filter_map(|l| l.split_once(' '))
+        .map(|(_, k)| k)
+        .collect();
+    let wanted: Vec<&str> = world.keys.host_public.splitn(3, ' ').take(2).collect();
+    assert_eq!(keys, [wanted.join(" ")], "the key given is the only one");
+}
+
+pub async fn user_data_commands_ran(world: World) {
+    world
+        .lab
+        .must(&world.one.db, &["test", "-e", "/root/user-data-was-here"]);
+}
+
+pub async fn a_stopped_instance_is_gone_and_comes_back_with_its_disk(world: World) {
+    let (lab, site) = (&world.lab, &world.other);
+    lab.must(
+        &site.bastion,
+        &[
+            "sh",
+            "-c",
+            "echo kept > /root/file; echo 10.0.0.1 peer >> /etc/hosts",
+        ],
+    );
+    let before = site.describe(&site.bastion).await.private_ip_address;
+    let stop = site
+        .client
+        .stop_instances()
+        .instance_ids(&site.bastion)
+        .send();
+    let watch = async {
+        // Never does the API say `stopped` of a machine that runs.
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while site.state(&site.bastion).await != "stopped" {
+            assert!(Instant::now() < deadline);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(lab.container(&site.bastion), "exited");
+    };
+    let (stopped, ()) = futures::join!(stop, watch);
+    stopped.unwrap();
+    assert_eq!(dial(&site.address, 22), Seen::Silence);
+    site.client
+        .start_instances()
+        .instance_ids(&site.bastion)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        poll(|| (dial(&site.address, 22) == Seen::Open).then_some(())),
+        Some(())
+    );
+    assert_eq!(lab.must(&site.bastion, &["cat", "/root/file"]), "kept");
+    assert!(
+        lab.must(&site.bastion, &["cat", "/etc/hosts"])
+            .contains("10.0.0.1 peer")
+    );
+    assert_eq!(
+        site.describe(&site.bastion).await.private_ip_address,
+        before
+    );
+}
+
+/// A service that leaves a trace when it is stopped in order.
+const TRACE: &str = "systemctl is-active -q trace || systemd-run --quiet --unit trace \
+    -p ExecStop='/bin/touch /root/stopped-in-order' sleep infinity; rm -f /root/stopped-in-order";
+
+pub async fn a_forced_stop_is_a_power_cut(world: World) {
+    let (lab, site) = (&world.lab, &world.other);
+    for (force, trace) in [(false, 0), (true, 1)] {
+        lab.must(&site.db, &["sh", "-c", TRACE]);
+        let stop = site
+            .client
+            .stop_instances()
+            .instance_ids(&site.db)
+            .force(force);
+        stop.send().await.unwrap();
+        assert_eq!(lab.container(&site.db), "exited");
+        site.client
+            .start_instances()
+            .instance_ids(&site.db)
+            .send()
+            .await
+            .unwrap();
+        let up = || (lab.exec(&site.db, &["systemctl", "is-active", "ssh"]).0 == 0).then_some(());
+        assert_eq!(poll(up), Some(()));
+        let seen = lab
+            .exec(&site.db, &["test", "-e", "/root/stopped-in-order"])
+            .0;
+        assert_eq!(seen, trace, "forced: {force}");
+    }
+}
+
+pub async fn a_machine_that_reboots_comes_back_and_one_that_switches_itself_off_is_stopped(
+    world: World,
+) {
+    let (lab, site) = (&world.lab, &world.other);
+    let boot = || {
+        lab.exec(&site.stranger, &["stat", "-c", "%y", "/run/systemd"])
+            .1
+    };
+    for by_the_api in [false, true] {
+        let before = boot();
+        if by_the_api {
+            let reboot = site.client.reboot_instances();
+            reboot.instance_ids(&site.stranger).send().await.unwrap();
+        } else {
+            lab.exec(&site.stranger, &["systemctl", "reboot"]);
+        }
+        let again = poll(|| Some(boot()).filter(|now| !now.is_empty() && *now != before));
+        assert!(again.is_some(), "it comes back; by the API: {by_the_api}");
+    }
+    assert_eq!(site.state(&site.stranger).await, "running");
+    let up = || {
+        (lab.exec(&site.stranger, &["systemctl", "is-active", "ssh"])
+            .0
+            == 0)
+            .then_some(())
+    };
+    assert_eq!(poll(up), Some(()));
+    lab.exec(&site.stranger, &["systemctl", "poweroff"]);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while site.state(&site.stranger).await != "stopped" {
+        assert!(
+            Instant::now() < deadline,
+            "the API says what the machine did"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(lab.container(&site.stranger), "exited");
+}
+
+pub async fn a_terminated_instance_leaves_nothing(world: World) {
+    let (lab, site) = (&world.lab, &world.one);
+    let name = format!("hafail-lab-{NAME}-{}", site.stranger);
+    let format = "{{range .Mounts}}{{.Name}}{{end}}";
+    let output = Command::new("docker")
+        .args(["inspect", "--format", format, &name])
+        .output();
+    let volume = String::from_utf8(output.unwrap().stdout)
+        .unwrap()
+        .trim()
+        .to_owned();
+    assert!(!volume.is_empty());
+    let call = site
+        .client
+        .terminate_instances()
+        .instance_ids(&site.stranger);
+    call.send().await.unwrap();
+    assert_eq!(site.state(&site.stranger).await, "terminated");
+    assert_ne!(lab.container(&site.stranger), "running");
+    assert_eq!(
+        poll(|| lab.container(&site.stranger).is_empty().then_some(())),
+        Some(())
+    );
+    let gone = || {
+        let output = Command::new("docker")
+            .args(["volume", "inspect", &volume])
+            .output()
+            .unwrap();
+        (!output.status.success()).then_some(())
+    };
+    assert_eq!(poll(gone), Some(()));
+}

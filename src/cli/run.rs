@@ -1,0 +1,77 @@
+//! `hafail run`.
+
+use std::path::PathBuf;
+
+use super::{
+    CommandError, Context, Exit,
+    playbooks::{self, Job},
+};
+use crate::{
+    configure::Options,
+    ids::{HostName, SiteName},
+};
+
+/// Arguments of `hafail run`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// A playbook by name, such as `deploy-redis`, or a file; without, all
+    /// playbooks are listed.
+    playbook: Option<String>,
+
+    /// Only the hosts of this site; may be repeated.
+    #[arg(long, value_name = "SITE")]
+    site: Vec<SiteName>,
+
+    /// Only this host; may be repeated.
+    #[arg(long, value_name = "HOST")]
+    host: Vec<HostName>,
+
+    /// Show what would change, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+
+    /// A value for `vars` in the playbook, as KEY=VALUE; may be repeated.
+    #[arg(long = "var", value_name = "KEY=VALUE", value_parser = variable)]
+    vars: Vec<(String, String)>,
+
+    /// Directory of playbooks [default: `playbooks` here or beside the
+    /// topology, else those of the program].
+    #[arg(long, value_name = "DIR")]
+    playbooks: Option<PathBuf>,
+
+    /// The hafail program that database hosts get [default: this one].
+    #[arg(long, value_name = "FILE")]
+    agent_binary: Option<PathBuf>,
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write KEY=VALUE".to_owned()),
+    }
+}
+
+/// Runs one playbook.
+pub async fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
+    let Some(playbook) = args.playbook else {
+        return playbooks::list(context, args.playbooks.as_deref());
+    };
+    let topology = context.topology()?;
+    let vars = args.vars.into_iter();
+    let job = Job {
+        playbook: &playbook,
+        playbooks: args.playbooks.as_deref(),
+        agent_binary: args.agent_binary.as_deref(),
+        vars: vars.map(|(name, value)| (name, value.into())).collect(),
+        options: Options {
+            dry_run: args.dry_run,
+            sites: args.site,
+            hosts: args.host,
+        },
+    };
+    let found = context.find_hosts(&topology).await;
+    let vault = context.vault(&topology)?;
+    let report = playbooks::run(context, &topology, &vault, &found, job).await?;
+    playbooks::show(context, &report);
+    playbooks::outcome(&report)
+}
