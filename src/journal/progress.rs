@@ -161,11 +161,22 @@ impl Progress {
         self.steps[step - 1]
     }
 
-    /// The epoch of orders that go back: newer than all that were given
-    /// forward, so that a late one of those is refused.
+    /// The epoch of orders once it is settled whether the promotion was made,
+    /// whichever way the run goes then: newer than that of the promotion, so
+    /// that a late order of before is refused.
     #[must_use]
     pub fn undo_epoch(&self) -> Epoch {
         self.epoch.next()
+    }
+
+    /// The epoch of orders now.
+    #[must_use]
+    pub fn order_epoch(&self) -> Epoch {
+        if self.plan.commit().is_some() && self.is_committed() {
+            self.undo_epoch()
+        } else {
+            self.epoch
+        }
     }
 
     /// The promotion was made, or the plan has none and began.

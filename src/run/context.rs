@@ -21,8 +21,10 @@ pub(super) struct Context<'a> {
     pub run: RunId,
     /// Epoch of orders.
     pub epoch: Epoch,
-    /// Epoch of orders that take back.
+    /// Epoch of orders after the promotion, or of those that take back.
     pub undo_epoch: Epoch,
+    /// The step was begun before, and may have had its effect.
+    pub tried_before: bool,
     /// The primary after the run.
     pub new: HostName,
     pub facts: Facts,

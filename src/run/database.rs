@@ -89,13 +89,33 @@ pub(super) async fn promote(
     }
 }
 
-/// Makes sure that a promotion that failed cannot come true later: once the
-/// guard has obeyed a newer epoch, a late order is refused.
-pub(super) async fn withdraw(cx: &Context<'_>, host: &HostName) -> bool {
+/// Finds out what became of a promotion that failed. The guard is made to obey
+/// the newer epoch of the run first: then a late order of the older one is
+/// refused, and what the guard says of itself is final.
+pub(super) async fn settle_promotion(
+    cx: &Context<'_>,
+    host: &HostName,
+    mut failure: Failure,
+) -> Result<Done, Failure> {
     let claim = cx.order_in(cx.undo_epoch, host, Order::Checkpoint, ANSWER);
-    match claim.await {
-        Ok(obeyed) => obeyed.status.postgres.state != PostgresState::Primary,
-        Err(_) => false,
+    let status = match claim.await {
+        Ok(obeyed) => obeyed.status,
+        Err(claim) => {
+            failure.certain = false;
+            failure.superseded |= claim.superseded;
+            return Err(failure);
+        }
+    };
+    failure.superseded = false;
+    match status.postgres.timeline {
+        Some(timeline) if status.postgres.state == PostgresState::Primary => {
+            let what = format!("{host} was promoted and accepts writes on timeline {timeline}");
+            Ok(Done::new(true, what).fact(Fact::Promoted { timeline }))
+        }
+        _ => {
+            failure.certain = true;
+            Err(failure)
+        }
     }
 }
 

@@ -164,10 +164,12 @@ impl<'a> Engine<'a> {
         loop {
             for planned in self.startable(&tried) {
                 tried.insert(planned.number);
-                self.record(Event::StepStarted {
-                    step: planned.number,
-                })?;
-                running.push(timed(self.context(), planned));
+                let before = self.progress.state(planned.number);
+                let step = planned.number;
+                self.record(Event::StepStarted { step })?;
+                let mut cx = self.context();
+                cx.tried_before = before != StepState::Pending;
+                running.push(timed(cx, planned));
             }
             self.flush().await?;
             let Some((planned, result, took)) = running.next().await else {
@@ -287,7 +289,8 @@ impl<'a> Engine<'a> {
         Context {
             world: self.runner.world,
             run: progress.run.clone(),
-            epoch: progress.epoch,
+            epoch: progress.order_epoch(),
+            tried_before: false,
             undo_epoch: progress.undo_epoch(),
             new: progress.plan.new.clone(),
             facts: progress.facts.clone(),

@@ -65,7 +65,7 @@ pub(super) async fn perform(cx: &Context<'_>, step: &Step) -> Result<Done, Failu
         certain &= failure.certain;
         failure.certain = certain;
         if !failure.retry || clock.now() + pause >= end {
-            return Err(settle(cx, step, failure).await);
+            return settle(cx, step, failure).await;
         }
         clock.sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(1));
@@ -85,13 +85,12 @@ async fn attempt(cx: &Context<'_>, step: &Step, end: Duration) -> Result<Done, F
 }
 
 /// A promotion that failed must either be certain not to happen any more, or
-/// count as one that may have happened.
-async fn settle(cx: &Context<'_>, step: &Step, mut failure: Failure) -> Failure {
-    if let Step::Promote { host, .. } = step
-        && !failure.certain
-        && !failure.superseded
-    {
-        failure.certain = database::withdraw(cx, host).await;
+/// count as one that may have happened, or turn out to have happened.
+async fn settle(cx: &Context<'_>, step: &Step, failure: Failure) -> Result<Done, Failure> {
+    match step {
+        Step::Promote { host, .. } if !failure.certain || failure.superseded || cx.tried_before => {
+            database::settle_promotion(cx, host, failure).await
+        }
+        _ => Err(failure),
     }
-    failure
 }

@@ -3,9 +3,8 @@
 
 use crate::{
     ids::Epoch,
-    observation::{Knowledge, MachineState, Snapshot},
     plan::Plan,
-    step::{FenceWay, Part, Step},
+    step::{FenceWay, Step},
 };
 
 /// A defect of the program or of its world.
@@ -27,15 +26,11 @@ pub enum Mutation {
     TrustMembership,
     /// A primary comes back writable after a boot.
     BootWritable,
-    /// The old load-balancer entry is never taken away nor the new one set.
-    ForgetToRoute,
-    /// The queue moves without the data of the old one.
-    ForgetTheQueue,
 }
 
 impl Mutation {
     /// All defects.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 8] = [
         Self::SkipFencing,
         Self::UnknownIsDown,
         Self::AcceptOldEpoch,
@@ -44,20 +39,7 @@ impl Mutation {
         Self::ForgetToRestoreSync,
         Self::TrustMembership,
         Self::BootWritable,
-        Self::ForgetToRoute,
-        Self::ForgetTheQueue,
     ];
-
-    /// What the defect makes of a snapshot.
-    pub(super) fn of_snapshot(self, snapshot: &mut Snapshot) {
-        if self == Self::UnknownIsDown {
-            for state in snapshot.machines.values_mut() {
-                if matches!(state, Knowledge::Unknown { .. }) {
-                    *state = Knowledge::Known(MachineState::Stopped);
-                }
-            }
-        }
-    }
 
     /// What the defect makes of the memory.
     pub(super) fn of_past(self, past: &mut crate::decide::Past, plan_new: &crate::ids::HostName) {
@@ -73,11 +55,11 @@ impl Mutation {
     pub(super) fn of_plan(self, plan: &mut Plan) {
         for planned in &mut plan.steps {
             let step = std::mem::replace(&mut planned.step, Step::AwaitInSync);
-            planned.step = self.of_step(step, planned.part);
+            planned.step = self.of_step(step);
         }
     }
 
-    fn of_step(self, step: Step, part: Part) -> Step {
+    fn of_step(self, step: Step) -> Step {
         let claim = |reason: &str| {
             vec![FenceWay::Operator {
                 reason: reason.to_owned(),
@@ -92,29 +74,17 @@ impl Mutation {
                 host: from,
                 ways: vec![FenceWay::Guard],
             },
-            (Self::ForgetToEmptySync, Step::SetSynchronous { host, standbys })
+            (Self::ForgetToEmptySync, Step::SetSynchronous { standbys, .. })
                 if standbys.is_empty() =>
             {
-                nothing(host, part)
+                Step::AwaitInSync
             }
-            (Self::ForgetToRestoreSync, Step::SetSynchronous { host, standbys })
+            (Self::ForgetToRestoreSync, Step::SetSynchronous { standbys, .. })
                 if !standbys.is_empty() =>
             {
-                nothing(host, part)
-            }
-            (Self::ForgetToRoute, Step::Route { lb: _, to, .. }) => nothing(to, part),
-            (Self::ForgetTheQueue, Step::PromoteQueue { host, .. }) => {
-                Step::PromoteQueue { host, from: None }
-            }
-            (Self::ForgetTheQueue, Step::PauseQueue { host, .. }) => {
-                Step::PauseQueue { host, limit_ms: 0 }
+                Step::AwaitInSync
             }
             (_, step) => step,
         }
     }
-}
-
-/// A step that does nothing.
-fn nothing(_host: crate::ids::HostName, _part: Part) -> Step {
-    Step::AwaitInSync
 }

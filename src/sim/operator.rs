@@ -67,7 +67,6 @@ impl Operator {
         let mutation = self.mutation();
         let mut believed = ground.clone();
         if let Some(mutation) = mutation {
-            mutation.of_snapshot(&mut believed.snapshot);
             let target = self.topology.site_in(&intent.region);
             let mut databases = self.topology.hosts_with(crate::topology::Role::Db);
             let new = databases.find(|host| target.is_some_and(|site| site.name == host.site));

@@ -105,7 +105,9 @@ impl Machines for Shared {
                 let machine = &core.state.machines[&of];
                 match (machine.denied, core.state.settings.mutation) {
                     (false, _) => Ok(machine.reported),
-                    (true, Some(Mutation::UnknownIsDown)) => Ok(MachineState::Stopped),
+                    (true, Some(Mutation::UnknownIsDown)) if !machine.heard => {
+                        Ok(MachineState::Stopped)
+                    }
                     (true, _) => Err(denied("ec2:DescribeInstances")),
                 }
             },

@@ -72,7 +72,7 @@ pub fn two_sites(replication: Replication) -> Topology {
 fn record(name: &str) -> Record {
     Record {
         name: name.to_owned(),
-        ttl: Duration::from_secs(5),
+        ttl: Duration::from_secs(1),
         target: RecordTarget::Active,
     }
 }

@@ -1,0 +1,278 @@
+//! Plans and refusals as users read them, held in `tests/golden`. Write them
+//! anew with `INSTA_UPDATE=always`, then read the difference.
+
+#[path = "simulation/scenario.rs"]
+#[allow(dead_code, reason = "shared with the simulation, which uses all of it")]
+mod scenario;
+
+use hafail::{
+    decide::{Allowance, Intent, Reason, Refusal},
+    history::Ground,
+    ids::Lsn,
+    journal::Event,
+    observation::Knowledge,
+    order::{PostgresState, WantedRole},
+    plan::Plan,
+    ports::store::RunId,
+    report::report,
+    sim::{Answer, Operator, Settings, Sim, fault::Fault, recover::plain},
+    topology::{Replication, Role, Topology},
+};
+use scenario::{Scenario, host, seconds, site};
+
+fn golden(name: &str, text: &str) {
+    insta::with_settings!({ snapshot_path => "golden", prepend_module_to_snapshot => false, omit_expression => true }, {
+        insta::assert_snapshot!(name, text);
+    });
+}
+
+/// What is seen in a healthy world, to be changed as a test needs it.
+fn healthy(replication: Replication) -> (Topology, Ground) {
+    let sim = Sim::new(Settings::new(replication), 1);
+    let operator = Operator::new(&sim, "ann");
+    sim.pass(seconds(1));
+    let ground = sim.run(operator.look()).unwrap();
+    let topology = sim.lock().state.topology().clone();
+    (topology, ground)
+}
+
+/// The site of the primary has lost power.
+fn dark(replication: Replication) -> (Topology, Ground) {
+    let sim = Sim::new(Settings::new(replication), 1);
+    let operator = Operator::new(&sim, "ann");
+    sim.pass(seconds(1));
+    Fault::SiteDown(site("site1")).set(&mut sim.lock(), true);
+    let ground = sim.run(operator.look()).unwrap();
+    let topology = sim.lock().state.topology().clone();
+    (topology, ground)
+}
+
+#[test]
+fn plans_read_well() {
+    let (topology, ground) = healthy(Replication::Synchronous);
+    let switchover = ground
+        .failover(&topology, &plain("us-east-1", None))
+        .unwrap();
+    golden("plan-switchover", &switchover.to_string());
+    let (topology, mut ground) = dark(Replication::Synchronous);
+    let failover = ground
+        .failover(&topology, &plain("us-east-1", None))
+        .unwrap();
+    golden("plan-failover-site-dark", &failover.to_string());
+    for machine in ground.snapshot.machines.values_mut() {
+        *machine = Knowledge::unknown("the cloud does not answer");
+    }
+    let mut vouched = plain("us-east-1", None);
+    vouched.fenced_by_operator = Some("the data centre confirmed the power is off".to_owned());
+    vouched.database_only = true;
+    let plan = ground.failover(&topology, &vouched).unwrap();
+    golden("plan-failover-vouched-database-only", &plan.to_string());
+    let (sim, operator) = Scenario::Rejoin(Replication::Synchronous).prepare();
+    let ground = sim.run(operator.look()).unwrap();
+    let rejoin = ground.rejoin(&topology, "site1-db").unwrap();
+    golden("plan-rejoin", &rejoin.to_string());
+}
+
+#[test]
+fn a_plan_survives_its_own_document() {
+    let (topology, ground) = healthy(Replication::Synchronous);
+    let plan = ground
+        .failover(&topology, &plain("us-east-1", None))
+        .unwrap();
+    let text = serde_json::to_string(&plan).unwrap();
+    let read: Plan = serde_json::from_str(&text).unwrap();
+    assert_eq!(read, plan);
+    assert_eq!(read.digest(), plan.digest());
+}
+
+#[test]
+fn reports_read_well() {
+    let cases = [
+        (
+            "report-switchover",
+            Scenario::Switchover(Replication::Synchronous),
+        ),
+        (
+            "report-failover",
+            Scenario::SiteLost(Replication::Synchronous),
+        ),
+        (
+            "report-failover-loss-unknown",
+            Scenario::SiteLost(Replication::Asynchronous),
+        ),
+        ("report-rejoin", Scenario::Rejoin(Replication::Synchronous)),
+    ];
+    for (name, scenario) in cases {
+        let (entries, _) = scenario.unbroken();
+        let Event::RunStarted(started) = &entries[0].event else {
+            panic!("a run begins with its start");
+        };
+        let report = report(&started.run, &entries).unwrap();
+        assert_eq!(report.outcome, "succeeded");
+        assert!(report.steps.iter().all(|step| step.duration_ms.is_some()));
+        golden(name, &report.to_string());
+    }
+}
+
+/// Every refusal with its id, its evidence and the next command.
+#[test]
+fn refusals_read_well() {
+    let mut texts = Vec::new();
+    for refusal in refusals() {
+        assert!(!refusal.next.is_empty(), "{refusal:?} has no way on");
+        assert!(!refusal.evidence.is_empty(), "{refusal:?} has no evidence");
+        texts.push((refusal.reason, describe(&refusal)));
+    }
+    texts.sort();
+    let seen: std::collections::BTreeSet<_> = texts.iter().map(|(reason, _)| *reason).collect();
+    let missing: Vec<_> = Reason::ALL
+        .iter()
+        .filter(|reason| !seen.contains(reason))
+        .collect();
+    assert!(missing.is_empty(), "no example of {missing:?}");
+    let texts: Vec<_> = texts.into_iter().map(|(_, text)| text).collect();
+    golden("refusals", &texts.join("\n"));
+}
+
+fn describe(refusal: &Refusal) -> String {
+    let mut text = format!("{}: {}\n", refusal.reason.id(), refusal.message);
+    for line in &refusal.evidence {
+        text += &format!("  saw   {line}\n");
+    }
+    for line in &refusal.next {
+        text += &format!("  next  {line}\n");
+    }
+    text
+}
+
+fn refusals() -> Vec<Refusal> {
+    let mut all = switchover_refusals();
+    all.extend(failover_refusals());
+    all.extend(rejoin_refusals());
+    all
+}
+
+fn switchover_refusals() -> Vec<Refusal> {
+    let (topology, ground) = healthy(Replication::Synchronous);
+    let refused = |change: &dyn Fn(&mut Ground)| {
+        let mut ground = ground.clone();
+        change(&mut ground);
+        ground
+            .failover(&topology, &plain("us-east-1", None))
+            .unwrap_err()
+    };
+    let mut single = topology.clone();
+    single.sites.remove(&site("site2"));
+    vec![
+        ground
+            .failover(&topology, &plain("mars-1", None))
+            .unwrap_err(),
+        ground
+            .failover(&single, &plain("eu-west-1", None))
+            .unwrap_err(),
+        ground
+            .failover(&topology, &plain("eu-west-1", None))
+            .unwrap_err(),
+        refused(&|ground| ground.past.unfinished = Some(RunId("20260101000000-abcdef".to_owned()))),
+        refused(&|ground| postgres(ground, "site2-db").state = PostgresState::Primary),
+        refused(&|ground| unseen(ground, "site2-db")),
+        refused(&|ground| postgres(ground, "site2-db").state = PostgresState::Stopped),
+        refused(&|ground| postgres(ground, "site1-db").standbys.clear()),
+        refused(&|ground| postgres(ground, "site1-db").written = Some(Lsn(0x400_0000))),
+        refused(&|ground| postgres(ground, "site1-db").timeline = Some(hafail::ids::Timeline(3))),
+        refused(&|ground| {
+            let why = "no answer within 2 s";
+            ground
+                .snapshot
+                .proxies
+                .insert(host("site1-lb"), Knowledge::unknown(why));
+        }),
+        refused(&|ground| {
+            for record in ground.snapshot.records.values_mut() {
+                *record = Knowledge::unknown("the zone's API cannot be reached");
+            }
+        }),
+    ]
+}
+
+fn failover_refusals() -> Vec<Refusal> {
+    let (topology, ground) = dark(Replication::Synchronous);
+    let mut unproved = ground.clone();
+    for machine in unproved.snapshot.machines.values_mut() {
+        *machine = Knowledge::unknown("the cloud does not answer");
+    }
+    let mut elsewhere = ground.clone();
+    status(&mut elsewhere, "site2-db").epoch = hafail::ids::Epoch(9);
+    let (asynchronous, lost) = dark(Replication::Asynchronous);
+    let wanted = Intent {
+        allow_data_loss: Some(Allowance::Bytes(4096)),
+        ..plain("us-east-1", None)
+    };
+    vec![
+        unproved
+            .failover(&topology, &plain("us-east-1", None))
+            .unwrap_err(),
+        elsewhere
+            .failover(&topology, &plain("us-east-1", None))
+            .unwrap_err(),
+        lost.failover(&asynchronous, &wanted).unwrap_err(),
+    ]
+}
+
+fn rejoin_refusals() -> Vec<Refusal> {
+    let (topology, ground) = healthy(Replication::Synchronous);
+    let (_, darkness) = dark(Replication::Synchronous);
+    let mut unseen_standby = ground.clone();
+    unseen(&mut unseen_standby, "site2-db");
+    vec![
+        ground.rejoin(&topology, "site9-db").unwrap_err(),
+        ground.rejoin(&topology, "site1-db").unwrap_err(),
+        ground.rejoin(&topology, "site2-db").unwrap_err(),
+        darkness.rejoin(&topology, "site1-db").unwrap_err(),
+        unseen_standby.rejoin(&topology, "site2-db").unwrap_err(),
+    ]
+}
+
+#[test]
+fn a_primary_that_rebooted_can_be_promoted_in_place() {
+    let (topology, mut ground) = healthy(Replication::Synchronous);
+    let rebooted = status(&mut ground, "site1-db");
+    rebooted.wanted = WantedRole::Standby { upstream: None };
+    rebooted.postgres.state = PostgresState::Standby;
+    rebooted.postgres.received = rebooted.postgres.written.take();
+    let plan = ground
+        .failover(&topology, &plain("eu-west-1", None))
+        .unwrap();
+    assert_eq!((plan.new, plan.old), (host("site1-db"), host("site2-db")));
+    assert_eq!(topology.hosts_with(Role::Db).count(), 2);
+}
+
+fn status<'a>(ground: &'a mut Ground, name: &str) -> &'a mut hafail::order::GuardStatus {
+    match ground.snapshot.guards.get_mut(&host(name)) {
+        Some(Knowledge::Known(status)) => status,
+        other => panic!("{name} is {other:?}"),
+    }
+}
+
+fn postgres<'a>(ground: &'a mut Ground, name: &str) -> &'a mut hafail::order::Postgres {
+    &mut status(ground, name).postgres
+}
+
+fn unseen(ground: &mut Ground, name: &str) {
+    ground
+        .snapshot
+        .guards
+        .insert(host(name), Knowledge::unknown("no answer within 2 s"));
+}
+
+#[test]
+fn a_refused_command_gives_no_orders() {
+    let sim = Sim::new(Settings::new(Replication::Synchronous), 1);
+    let operator = Operator::new(&sim, "ann");
+    sim.pass(seconds(1));
+    let answer = sim
+        .run(operator.failover(&plain("eu-west-1", None)))
+        .unwrap();
+    assert!(matches!(answer, Answer::Refused(_)));
+    assert!(sim.lock().state.ledger.orders.is_empty());
+}
