@@ -85,6 +85,27 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The event's name.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::RunStarted(_) => "run-started",
+            Self::Resumed { .. } => "resumed",
+            Self::StepStarted { .. } => "step-started",
+            Self::ProofRecorded(_) => "proof-recorded",
+            Self::StepDone { .. } => "step-done",
+            Self::StepFailed { .. } => "step-failed",
+            Self::UndoBegun { .. } => "undo-begun",
+            Self::UndoStarted { .. } => "undo-started",
+            Self::UndoDone { .. } => "undo-done",
+            Self::UndoFailed { .. } => "undo-failed",
+            Self::WritesSeen(_) => "writes-seen",
+            Self::Stopped { .. } => "stopped",
+        }
+    }
+}
+
 /// The first event of every journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

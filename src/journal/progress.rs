@@ -383,24 +383,3 @@ fn illegal(event: &Event, why: &str) -> IllegalEvent {
         why: why.to_owned(),
     }
 }
-
-impl Event {
-    /// The event's name.
-    #[must_use]
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::RunStarted(_) => "run-started",
-            Self::Resumed { .. } => "resumed",
-            Self::StepStarted { .. } => "step-started",
-            Self::ProofRecorded(_) => "proof-recorded",
-            Self::StepDone { .. } => "step-done",
-            Self::StepFailed { .. } => "step-failed",
-            Self::UndoBegun { .. } => "undo-begun",
-            Self::UndoStarted { .. } => "undo-started",
-            Self::UndoDone { .. } => "undo-done",
-            Self::UndoFailed { .. } => "undo-failed",
-            Self::WritesSeen(_) => "writes-seen",
-            Self::Stopped { .. } => "stopped",
-        }
-    }
-}

@@ -132,53 +132,11 @@ impl State {
 
 /// What must hold when a database is promoted, seen from above.
 pub(super) fn promotion(state: &mut State, host: &HostName) {
-    let log = &state.databases[host];
-    let missing = state
-        .ledger
-        .acknowledged
-        .iter()
-        .filter(|(id, _)| !log.has(*id));
-    let already: Vec<_> = state
-        .ledger
-        .promotions
-        .iter()
-        .flat_map(|p| p.lost.clone())
-        .collect();
-    let lost: Vec<_> = missing
-        .map(|(id, _)| *id)
-        .filter(|id| !already.contains(id))
-        .collect();
-    let bytes = lost.len() as u64 * RECORD;
-    let synchronous = state.topology().database.replication == Replication::Synchronous;
-    let limit = if synchronous {
-        0
-    } else {
-        state.topology().database.maximum_lag_on_failover
-    };
-    let run = state
-        .ledger
-        .orders
-        .last()
-        .map(|(_, request)| request.run.clone());
+    let run = (state.ledger.orders.last()).map(|(_, request)| request.run.clone());
     let run = run.and_then(|run| state.ledger.runs.get(&run).copied());
     let (switchover, proof) = run.unwrap_or_default();
-    let limit = if switchover {
-        Some(0)
-    } else {
-        state.ledger.allowance.map(|a| a.max(limit))
-    };
-    if limit.is_some_and(|limit| bytes > limit) {
-        let invariant = if synchronous {
-            "no_acknowledged_loss_in_sync_mode"
-        } else {
-            "loss_within_budget_in_async_mode"
-        };
-        let what = format!(
-            "{host} lacks {} acknowledged writes ({bytes} bytes)",
-            lost.len()
-        );
-        state.ledger.violated(invariant, what);
-    }
+    let lost = newly_lost(state, host);
+    loss_is_within_budget(state, host, lost.len(), switchover);
     let others = state.databases.values().filter(|other| &other.host != host);
     let mut writing =
         others.filter(|other| state.is_on(&other.host) && other.state == PostgresState::Primary);
@@ -193,6 +151,42 @@ pub(super) fn promotion(state: &mut State, host: &HostName) {
         host: host.clone(),
         lost,
     });
+}
+
+/// Acknowledged writes that the host lacks and that no promotion before lost.
+fn newly_lost(state: &State, host: &HostName) -> Vec<u64> {
+    let log = &state.databases[host];
+    let promotions = state.ledger.promotions.iter();
+    let already: Vec<u64> = promotions.flat_map(|p| p.lost.clone()).collect();
+    let acknowledged = state.ledger.acknowledged.iter().map(|(id, _)| *id);
+    acknowledged
+        .filter(|id| !log.has(*id) && !already.contains(id))
+        .collect()
+}
+
+fn loss_is_within_budget(state: &mut State, host: &HostName, lost: usize, switchover: bool) {
+    let database = &state.topology().database;
+    let synchronous = database.replication == Replication::Synchronous;
+    let budget = if synchronous {
+        0
+    } else {
+        database.maximum_lag_on_failover
+    };
+    let limit = if switchover {
+        Some(0)
+    } else {
+        state.ledger.allowance.map(|a| a.max(budget))
+    };
+    let bytes = lost as u64 * RECORD;
+    if limit.is_some_and(|limit| bytes > limit) {
+        let invariant = if synchronous {
+            "no_acknowledged_loss_in_sync_mode"
+        } else {
+            "loss_within_budget_in_async_mode"
+        };
+        let what = format!("{host} lacks {lost} acknowledged writes ({bytes} bytes)");
+        state.ledger.violated(invariant, what);
+    }
 }
 
 impl Core {

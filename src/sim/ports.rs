@@ -1,27 +1,21 @@
 //! The simulated world behind the ports.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+mod outside;
+
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
 use crate::{
-    ids::{Epoch, HostName, SiteName},
-    observation::{AddressRecord, Knowledge, MachineState, ProxyOrder, ProxyStatus, QueueStatus},
+    ids::HostName,
+    observation::{MachineState, ProxyOrder, ProxyStatus, QueueStatus},
     order::{GuardStatus, OrderAnswer, OrderRequest},
     ports::{
-        PortError, World,
-        clock::Clock,
-        end_to_end::EndToEnd,
-        guards::Guards,
-        machines::Machines,
-        proxies::Proxies,
-        queues::Queues,
-        records::{ChangeId, Records},
+        PortError, World, guards::Guards, machines::Machines, proxies::Proxies, queues::Queues,
     },
-    topology::Role,
 };
 
-use super::{Sim, clients, core::Slot, delivery::deliver, machine, mutation::Mutation};
+use super::{Sim, delivery::deliver, machine, mutation::Mutation};
 
 const QUICK: Duration = Duration::from_secs(2);
 /// The way of a write to a load balancer and back.
@@ -279,170 +273,5 @@ impl Queues for Shared {
             },
         )
         .await
-    }
-}
-
-#[async_trait]
-impl Records for Shared {
-    async fn current(&self, name: &str) -> Result<Option<AddressRecord>, PortError> {
-        let name = name.to_owned();
-        deliver(&self.0, None, "the zone".to_owned(), QUICK, move |core| {
-            reachable(core.state.zone.dark, core.state.zone.denied)?;
-            Ok(core.state.zone.records.get(&name).cloned())
-        })
-        .await
-    }
-
-    async fn point(&self, epoch: Epoch, records: &[AddressRecord]) -> Result<ChangeId, PortError> {
-        let records = records.to_vec();
-        deliver(
-            &self.0,
-            None,
-            "the change of the zone".to_owned(),
-            QUICK,
-            move |core| {
-                let seen = core.state.zone.epoch;
-                reachable(core.state.zone.dark, core.state.zone.denied)?;
-                if epoch < seen && core.state.settings.mutation != Some(Mutation::AcceptOldEpoch) {
-                    return Err(PortError::StaleEpoch {
-                        what: "the zone".to_owned(),
-                        ours: epoch,
-                        seen,
-                    });
-                }
-                if epoch < seen {
-                    let what = format!("the zone took epoch {epoch} after {seen}");
-                    core.state.ledger.violated("no_stale_actor", what);
-                }
-                let in_force = core.now() + Duration::from_millis(core.rng.between(100, 1500));
-                core.tell(format!("the zone takes a change of epoch {epoch}"));
-                Ok(ChangeId(format!(
-                    "C{}",
-                    core.state.zone.change(epoch, &records, in_force)
-                )))
-            },
-        )
-        .await
-    }
-
-    async fn in_sync(&self, change: &ChangeId) -> Result<bool, PortError> {
-        let change = change.0.clone();
-        deliver(&self.0, None, "the zone".to_owned(), QUICK, move |core| {
-            let now = core.now();
-            let zone = &mut core.state.zone;
-            zone.refresh(now);
-            reachable(zone.dark, zone.denied)?;
-            Ok(zone
-                .pending
-                .is_none_or(|(number, _)| format!("C{number}") != change))
-        })
-        .await
-    }
-
-    async fn authoritative(
-        &self,
-        name: &str,
-    ) -> Result<BTreeMap<String, Knowledge<AddressRecord>>, PortError> {
-        let name = name.to_owned();
-        deliver(
-            &self.0,
-            None,
-            "the name servers".to_owned(),
-            QUICK,
-            move |core| {
-                let now = core.now();
-                core.state.zone.refresh(now);
-                let answer = core.state.zone.served.get(&name).cloned();
-                let answer = answer.map_or(Knowledge::Absent, Knowledge::Known);
-                Ok(["ns1", "ns2"]
-                    .map(|server| (server.to_owned(), answer.clone()))
-                    .into())
-            },
-        )
-        .await
-    }
-
-    async fn resolved(&self, name: &str) -> BTreeMap<String, Knowledge<AddressRecord>> {
-        let name = name.to_owned();
-        let answer = deliver(
-            &self.0,
-            None,
-            "the resolver".to_owned(),
-            QUICK,
-            move |core| {
-                let now = core.now();
-                core.state.zone.refresh(now);
-                Ok(core.state.zone.resolve(&name, now))
-            },
-        );
-        let answer = match answer.await {
-            Ok(Some(record)) => Knowledge::Known(record),
-            Ok(None) => Knowledge::Absent,
-            Err(error) => Knowledge::unknown(error),
-        };
-        [("10.0.0.2:53".to_owned(), answer)].into()
-    }
-}
-
-fn reachable(dark: bool, denied_: bool) -> Result<(), PortError> {
-    if dark {
-        let (what, why) = ("the zone's API".to_owned(), "no route to host".to_owned());
-        return Err(PortError::Unreachable { what, why });
-    }
-    if denied_ {
-        Err(denied("route53:ChangeResourceRecordSets"))
-    } else {
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl EndToEnd for Shared {
-    async fn write(&self, site: &SiteName, deadline: Duration) -> Result<(), PortError> {
-        let slot = Slot::default();
-        {
-            let mut core = self.0.lock();
-            let (site, answer) = (site.clone(), slot.clone());
-            let what = format!("a write through {site}");
-            let within = deadline;
-            core.answer_later(
-                deadline,
-                slot.clone(),
-                Err(PortError::Unanswered { what, within }),
-            );
-            core.later(WRITE, move |core| {
-                let lb = core.state.host_in(&site, Role::Lb);
-                let machine = &core.state.machines[&lb];
-                let until = core.now() + deadline;
-                if machine.on && machine.heard && machine.answers {
-                    clients::write_once(core, site, until, answer);
-                } else {
-                    let (what, why) = (lb.to_string(), "no route to host".to_owned());
-                    answer.fill(Err(PortError::Unreachable { what, why }));
-                }
-            });
-        }
-        slot.await
-    }
-}
-
-#[async_trait]
-impl Clock for Shared {
-    fn now(&self) -> Duration {
-        self.0.lock().now()
-    }
-
-    fn wall(&self) -> String {
-        let now = self.0.lock().now();
-        format!(
-            "2026-01-01T{:02}:{:02}:{:06.3}Z",
-            now.as_secs() / 3600,
-            now.as_secs() / 60 % 60,
-            now.as_secs_f64() % 60.0
-        )
-    }
-
-    async fn sleep(&self, time: Duration) {
-        self.0.sleep(time).await;
     }
 }

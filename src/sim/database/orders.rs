@@ -1,0 +1,224 @@
+//! What a guard does with an order.
+
+use std::time::Duration;
+
+use crate::{
+    ids::{HostName, Lsn, Timeline},
+    order::{Order, OrderAnswer, OrderRequest, PostgresState, WantedRole},
+};
+
+use super::{
+    super::{State, mutation::Mutation},
+    DRAIN, Database, Record,
+};
+
+impl State {
+    /// Carries an order out, or not, as a guard does.
+    pub(in crate::sim) fn obey(
+        &mut self,
+        host: &HostName,
+        request: &OrderRequest,
+        now: Duration,
+    ) -> OrderAnswer {
+        let database = self.databases.get_mut(host).expect("a known host");
+        let older = request.epoch < database.epoch;
+        let taken = request.epoch == database.epoch && request.run != database.holder;
+        if (older || taken) && self.settings.mutation != Some(Mutation::AcceptOldEpoch) {
+            let why = format!("epoch {} of {} was here", database.epoch, database.holder);
+            return OrderAnswer::Refused {
+                id: "stale-epoch".to_owned(),
+                why,
+            };
+        }
+        self.ledger.accepted_order(host, request);
+        match self.carry_out(host, &request.order, now) {
+            Ok((changed, what)) => {
+                let database = self.databases.get_mut(host).expect("a known host");
+                database.epoch = database.epoch.max(request.epoch);
+                database.holder.clone_from(&request.run);
+                OrderAnswer::Done {
+                    changed,
+                    what,
+                    status: Box::new(self.guard_status(host)),
+                }
+            }
+            Err(NotDone::Refused(id, why)) => OrderAnswer::Refused {
+                id: id.to_owned(),
+                why,
+            },
+            Err(NotDone::Failed(why)) => OrderAnswer::Failed {
+                why,
+                status: Box::new(self.guard_status(host)),
+            },
+        }
+    }
+
+    fn carry_out(
+        &mut self,
+        host: &HostName,
+        order: &Order,
+        now: Duration,
+    ) -> Result<(bool, String), NotDone> {
+        match order {
+            Order::Checkpoint => Ok((true, "made a checkpoint".to_owned())),
+            Order::Demote { .. } => self.demote(host, now),
+            Order::Promote { at_least } => self.promote(host, *at_least, now),
+            Order::Resume { timeline } => self.resume(host, *timeline),
+            Order::Follow { upstream } => self.follow(host, upstream),
+            Order::Rewind { upstream } => self.rewind(host, upstream),
+            Order::Reclone { upstream } | Order::Clone { upstream } => self.reclone(host, upstream),
+            Order::Synchronous { standbys } => {
+                let database = self.databases.get_mut(host).expect("a known host");
+                let changed = &database.synchronous != standbys;
+                database.synchronous.clone_from(standbys);
+                Ok((
+                    changed,
+                    format!("commits wait for {} standbys", standbys.len()),
+                ))
+            }
+            Order::DropKept | Order::Initialise => Ok((false, "nothing to do".to_owned())),
+        }
+    }
+
+    fn demote(&mut self, host: &HostName, now: Duration) -> Result<(bool, String), NotDone> {
+        let id = self.ledger.next_id();
+        let database = self.databases.get_mut(host).expect("a known host");
+        let was = database.state;
+        database.wanted = WantedRole::Stopped;
+        database.state = PostgresState::Stopped;
+        database.streaming = false;
+        if was == PostgresState::Primary && !database.broken {
+            database.log.push(Record { id, at: now });
+            database.clean = Some(database.end());
+            database.drains_until = now + DRAIN;
+        }
+        let changed = was != PostgresState::Stopped;
+        let how = if database.clean.is_some() {
+            "cleanly"
+        } else {
+            "at once"
+        };
+        Ok((changed, format!("PostgreSQL is stopped {how} and stays so")))
+    }
+
+    fn promote(
+        &mut self,
+        host: &HostName,
+        at_least: Option<Lsn>,
+        now: Duration,
+    ) -> Result<(bool, String), NotDone> {
+        let database = &self.databases[host];
+        match database.state {
+            PostgresState::Primary => return Ok((false, "it is primary already".to_owned())),
+            PostgresState::Standby => {}
+            _ => return Err(NotDone::refused("not-running", "PostgreSQL does not run")),
+        }
+        if at_least.is_some_and(|at_least| database.end() < at_least) {
+            return Err(NotDone::refused("behind", "it has not received so much"));
+        }
+        crate::sim::check::promotion(self, host);
+        let id = self.ledger.next_id();
+        let database = self.databases.get_mut(host).expect("a known host");
+        database.timeline = Timeline(database.timeline.0 + 1);
+        database.log.push(Record { id, at: now });
+        database.state = PostgresState::Primary;
+        database.wanted = WantedRole::Primary;
+        database.streaming = false;
+        Ok((true, format!("promoted to timeline {}", database.timeline)))
+    }
+
+    fn resume(&mut self, host: &HostName, timeline: Timeline) -> Result<(bool, String), NotDone> {
+        let database = self.databases.get_mut(host).expect("a known host");
+        if database.state == PostgresState::Primary && database.timeline == timeline {
+            return Ok((false, "it is primary already".to_owned()));
+        }
+        let stopped = database.state == PostgresState::Stopped && database.clean.is_some();
+        if !stopped || database.timeline != timeline {
+            return Err(NotDone::refused(
+                "not-resumable",
+                "not a cleanly stopped primary of that timeline",
+            ));
+        }
+        database.state = PostgresState::Primary;
+        database.wanted = WantedRole::Primary;
+        database.clean = None;
+        Ok((true, "PostgreSQL is primary again".to_owned()))
+    }
+
+    fn follow(&mut self, host: &HostName, upstream: &HostName) -> Result<(bool, String), NotDone> {
+        let database = self.databases.get_mut(host).expect("a known host");
+        if database.state == PostgresState::Primary {
+            return Err(NotDone::refused(
+                "primary-running",
+                "it is a running primary",
+            ));
+        }
+        let wanted = WantedRole::Standby {
+            upstream: Some(upstream.clone()),
+        };
+        let changed = database.wanted != wanted || database.state != PostgresState::Standby;
+        database.wanted = wanted;
+        database.clean = None;
+        if database.broken {
+            return Err(NotDone::Failed("PostgreSQL does not start".to_owned()));
+        }
+        database.state = PostgresState::Standby;
+        Ok((changed, format!("follows {upstream}")))
+    }
+
+    fn rewind(&mut self, host: &HostName, upstream: &HostName) -> Result<(bool, String), NotDone> {
+        let source = self.source(host, upstream)?.clone();
+        let database = self.databases.get_mut(host).expect("a known host");
+        if database.state == PostgresState::Primary {
+            return Err(NotDone::refused(
+                "primary-running",
+                "it is a running primary",
+            ));
+        }
+        if database.rewind_fails {
+            return Err(NotDone::Failed("pg_rewind failed".to_owned()));
+        }
+        let pairs = database.log.iter().zip(&source.log);
+        let common = pairs
+            .take_while(|(ours, theirs)| ours.id == theirs.id)
+            .count();
+        database.log.truncate(common);
+        self.follow(host, upstream)?;
+        Ok((true, format!("rewound and follows {upstream}")))
+    }
+
+    fn reclone(&mut self, host: &HostName, upstream: &HostName) -> Result<(bool, String), NotDone> {
+        let source = self.source(host, upstream)?.clone();
+        let database = self.databases.get_mut(host).expect("a known host");
+        if database.state == PostgresState::Primary {
+            return Err(NotDone::refused(
+                "primary-running",
+                "it is a running primary",
+            ));
+        }
+        database.log.clone_from(&source.log);
+        database.timeline = source.timeline;
+        database.broken = false;
+        self.follow(host, upstream)?;
+        Ok((true, format!("copied and follows {upstream}")))
+    }
+
+    fn source(&self, host: &HostName, upstream: &HostName) -> Result<&Database, NotDone> {
+        let source = &self.databases[upstream];
+        if source.state != PostgresState::Primary || !self.connected(host, upstream) {
+            return Err(NotDone::Failed(format!("{upstream} cannot be copied from")));
+        }
+        Ok(source)
+    }
+}
+
+enum NotDone {
+    Refused(&'static str, String),
+    Failed(String),
+}
+
+impl NotDone {
+    fn refused(id: &'static str, why: &str) -> Self {
+        Self::Refused(id, why.to_owned())
+    }
+}
