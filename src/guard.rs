@@ -42,7 +42,7 @@ pub use self::{
     config::{
         Access, Application, ConfigError, GuardConfig, Login, Peer, Timing, TlsFiles, is_owned,
     },
-    orders::order_name,
+    orders::{LOCAL_RUN, order_name},
     secure::socket,
     settings::slot_name,
     store::StoreError,
@@ -133,7 +133,7 @@ pub struct Guard {
     /// Held by whoever changes PostgreSQL: one order, or the supervisor.
     hands: Mutex<()>,
     /// The order that runs, for refusals.
-    order: std::sync::Mutex<Option<String>>,
+    order: std::sync::Mutex<Option<(&'static str, String)>>,
     supervise: Notify,
     look: Notify,
     /// Whether the running PostgreSQL has been told to read its files again

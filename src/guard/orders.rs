@@ -87,6 +87,23 @@ pub fn order_name(order: &Order) -> &'static str {
     }
 }
 
+/// Run of orders given on the host itself, which belong to no epoch.
+pub const LOCAL_RUN: &str = "local";
+
+/// Whether nothing newer was accepted, and the epoch is not another run's.
+fn is_current(state: &Persisted, request: &OrderRequest) -> std::result::Result<(), String> {
+    let (asked, newest) = (request.epoch, state.epoch);
+    if asked < newest {
+        return Err(format!("epoch {asked} is older than {newest}"));
+    }
+    match &state.holder {
+        Some(holder) if asked == newest && *holder != request.run && request.run != LOCAL_RUN => {
+            Err(format!("epoch {asked} belongs to run {holder}"))
+        }
+        _ => Ok(()),
+    }
+}
+
 impl Guard {
     /// Carries out an order. It goes on to its end even when nobody waits for
     /// the answer any more.
@@ -110,13 +127,11 @@ impl Guard {
             let why = format!("{holder} runs; ask again when it has ended");
             return self.answer(name, refused("busy", why)).await;
         };
-        let newest = self.store.with(|state| state.epoch);
-        if request.epoch < newest {
-            let why = format!("epoch {} is older than {newest}", request.epoch);
+        if let Err(why) = self.store.with(|state| is_current(state, &request)) {
             return self.answer(name, refused("stale-epoch", why)).await;
         }
         tracing::info!(run = request.run, epoch = %request.epoch, order = ?request.order, "order");
-        self.set_running(Some(format!("{name} of run {}", request.run)));
+        self.set_running(Some((name, request.run.clone())));
         let begin = std::time::Instant::now();
         let mut result = match self.withdraw_older_promotion(&request).await {
             Ok(()) => self.carry_out(request.epoch, request.order).await,
@@ -185,13 +200,19 @@ impl Guard {
     }
 
     fn running_order(&self) -> Option<String> {
+        let (name, run) = self.running()?;
+        Some(format!("{name} of run {run}"))
+    }
+
+    /// Name and run of the order that runs.
+    fn running(&self) -> Option<(&'static str, String)> {
         self.order
             .lock()
             .expect("no holder of this lock panics")
             .clone()
     }
 
-    fn set_running(&self, order: Option<String>) {
+    fn set_running(&self, order: Option<(&'static str, String)>) {
         *self.order.lock().expect("no holder of this lock panics") = order;
     }
 
@@ -202,8 +223,11 @@ impl Guard {
         epoch: Epoch,
         change: impl FnOnce(&mut Persisted) + Send + 'static,
     ) -> Result<()> {
+        let run = self.running().map(|(_, run)| run);
         self.remember(move |state| {
-            state.epoch = state.epoch.max(epoch);
+            if epoch > state.epoch {
+                (state.epoch, state.holder) = (epoch, run);
+            }
             change(state);
         })
         .await?;
@@ -262,5 +286,42 @@ impl Guard {
             "unknown-upstream",
             format!("{upstream} is not a peer of this guard"),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(epoch: u64, run: &str) -> OrderRequest {
+        OrderRequest {
+            run: run.to_owned(),
+            epoch: Epoch(epoch),
+            order: Order::Checkpoint,
+        }
+    }
+
+    #[test]
+    fn an_epoch_belongs_to_the_run_that_brought_it() {
+        let state = Persisted {
+            epoch: Epoch(4),
+            holder: Some("first".to_owned()),
+            ..Persisted::default()
+        };
+        for (epoch, run, current) in [
+            (3, "first", false),
+            (4, "first", true),
+            (4, "second", false),
+            (4, LOCAL_RUN, true),
+            (5, "second", true),
+        ] {
+            let answer = is_current(&state, &request(epoch, run));
+            assert_eq!(answer.is_ok(), current, "{epoch} of {run}: {answer:?}");
+        }
+        let unowned = Persisted {
+            epoch: Epoch(4),
+            ..Persisted::default()
+        };
+        assert!(is_current(&unowned, &request(4, "any")).is_ok());
     }
 }

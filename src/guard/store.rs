@@ -20,6 +20,10 @@ use crate::{
 pub struct Persisted {
     /// The newest epoch of an accepted order.
     pub epoch: Epoch,
+    /// The run that brought it. Two operators may begin at once and choose the
+    /// same epoch: it belongs to the first.
+    #[serde(default)]
+    pub holder: Option<String>,
     pub wanted: WantedRole,
     /// The right to write, where an order gave it.
     #[serde(default)]
@@ -51,6 +55,7 @@ impl Default for Persisted {
     fn default() -> Self {
         Self {
             epoch: Epoch(0),
+            holder: None,
             wanted: WantedRole::Uninitialised,
             grant: None,
             data: None,
