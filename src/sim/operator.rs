@@ -61,6 +61,15 @@ impl Operator {
         }
     }
 
+    /// Another operator who works with the same journal.
+    #[must_use]
+    pub fn beside(&self, name: &str) -> Self {
+        Self {
+            store: self.store.clone(),
+            ..Self::new(&self.sim, name)
+        }
+    }
+
     /// The plan that a command would show, or the refusal.
     pub async fn plan(&self, intent: &Intent) -> Result<(Ground, Plan), Refusal> {
         let ground = self.look().await;

@@ -60,7 +60,9 @@ struct Schedule {
     rng: Rng,
     sim: Sim,
     ann: Operator,
-    /// Works at another desk, with another journal.
+    /// Works with the same journal: without a store, that is the contract. What
+    /// two journals that know nothing of each other can do wrong is kept from
+    /// two writers by the guards, not from a wrong belief about loss.
     ben: Operator,
 }
 
@@ -76,7 +78,8 @@ impl Schedule {
         settings.mutation = mutation;
         settings.replication_delay = Duration::from_millis(rng.between(1, 40));
         let sim = Sim::new(settings, rng.any());
-        let (ann, ben) = (Operator::new(&sim, "ann"), Operator::new(&sim, "ben"));
+        let ann = Operator::new(&sim, "ann");
+        let ben = ann.beside("ben");
         Self {
             seed,
             rng,

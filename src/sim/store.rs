@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -24,10 +24,11 @@ pub struct CrashPoint {
     pub durable: bool,
 }
 
-/// The local journal of one operator.
+/// The local journal of one desk; a clone is the same journal.
+#[derive(Clone)]
 pub struct SimStore {
     sim: Sim,
-    inner: Mutex<Inner>,
+    inner: Arc<Mutex<Inner>>,
 }
 
 #[derive(Default)]
@@ -48,7 +49,7 @@ impl SimStore {
     pub fn new(sim: &Sim) -> Self {
         Self {
             sim: sim.clone(),
-            inner: Mutex::default(),
+            inner: Arc::default(),
         }
     }
 

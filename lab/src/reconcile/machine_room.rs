@@ -1,6 +1,8 @@
 //! Keeps containers as the API wants the instances.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::task::JoinHandle;
 
@@ -18,8 +20,16 @@ pub(super) struct MachineRoom {
     pub(super) held: BTreeSet<String>,
     /// Instances plugged in, with the process they were plugged in as.
     plugged: BTreeMap<String, u32>,
-    busy: BTreeMap<String, JoinHandle<Result<(), String>>>,
+    busy: BTreeMap<String, Work>,
     handle: Handle,
+}
+
+/// What is being done to an instance.
+struct Work {
+    task: JoinHandle<Result<(), String>>,
+    /// Set before the pass is asked for that looks at the result: the task
+    /// itself counts as finished only a moment later.
+    done: Arc<AtomicBool>,
 }
 
 /// Everything that a new instance is made from.
@@ -43,8 +53,8 @@ impl MachineRoom {
 
     /// Waits until nothing is being done to an instance any more.
     pub(super) async fn settle(&mut self, instance: &str) {
-        if let Some(task) = self.busy.remove(instance) {
-            let _ = task.await;
+        if let Some(work) = self.busy.remove(instance) {
+            let _ = work.task.await;
         }
     }
 
@@ -76,13 +86,13 @@ impl MachineRoom {
         let ended: Vec<String> = self
             .busy
             .iter()
-            .filter(|(_, t)| t.is_finished())
+            .filter(|(_, work)| work.done.load(Ordering::Acquire))
             .map(|(id, _)| id.clone())
             .collect();
         let mut problems = Vec::new();
         for id in ended {
             if let Some(Ok(Err(problem))) = match self.busy.remove(&id) {
-                Some(task) => Some(task.await),
+                Some(work) => Some(work.task.await),
                 None => None,
             } {
                 problems.push(problem);
@@ -151,12 +161,15 @@ impl MachineRoom {
         handle: Handle,
         work: impl Future<Output = Result<(), String>> + Send + 'static,
     ) {
+        let done = Arc::new(AtomicBool::new(false));
+        let ended = Arc::clone(&done);
         let task = tokio::spawn(async move {
             let result = work.await;
+            ended.store(true, Ordering::Release);
             handle.progress();
             result
         });
-        self.busy.insert(id.to_owned(), task);
+        self.busy.insert(id.to_owned(), Work { task, done });
     }
 
     /// Containers of instances that the API does not know any more.
