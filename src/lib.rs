@@ -26,6 +26,7 @@ pub mod cli;
 )]
 pub mod configure;
 pub mod decide;
+pub mod ground;
 #[allow(
     clippy::disallowed_methods,
     reason = "the guard runs PostgreSQL, keeps its state in files and listens"

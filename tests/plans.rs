@@ -7,7 +7,7 @@ mod scenario;
 
 use hafail::{
     decide::{Allowance, Intent, Reason, Refusal},
-    history::Ground,
+    ground::Ground,
     ids::Lsn,
     journal::Event,
     observation::Knowledge,

@@ -29,6 +29,7 @@ const LAYERS: [(&str, &[&str]); 6] = [
         &[
             "run",
             "probe",
+            "ground",
             "provision",
             "configure",
             "load",

@@ -7,7 +7,8 @@ use super::{CommandError, Context, Exit, Output};
 use crate::{
     adapters::journal_file::JournalDirectory,
     decide::Refusal,
-    history::{Ground, HistoryError},
+    ground::Ground,
+    history::HistoryError,
     journal::{Entry, Event, Outcome, Progress},
     plan::Plan,
     ports::{

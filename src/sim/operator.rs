@@ -3,7 +3,7 @@
 
 use crate::{
     decide::{Allowance, Intent, Refusal},
-    history::Ground,
+    ground::Ground,
     ids::Epoch,
     journal::{Entry, Outcome},
     plan::Plan,

@@ -79,7 +79,11 @@ impl Schedule {
         settings.replication_delay = Duration::from_millis(rng.between(1, 40));
         let sim = Sim::new(settings, rng.any());
         let ann = Operator::new(&sim, "ann");
-        let ben = ann.beside("ben");
+        // Only two journals can choose the same epoch.
+        let ben = match mutation {
+            Some(Mutation::AcceptOldEpoch) => Operator::new(&sim, "ben"),
+            _ => ann.beside("ben"),
+        };
         Self {
             seed,
             rng,
