@@ -207,7 +207,8 @@ impl Fabric {
             }
         }
         for (id, (one, other)) in &plan.peerings {
-            if !self.built.peerings.contains_key(id) {
+            if !self.built.peerings.contains_key(id) || !self.peers_linked(id, one).await {
+                self.forget_routes(&[one, other], &link_of('p', id));
                 self.link_peers(id, one, other)
                     .await
                     .map_err(cannot(format!("link {one} and {other}")))?;
@@ -219,12 +220,22 @@ impl Fabric {
         Ok(())
     }
 
+    /// Whether the kernel has the link, whatever is remembered of it.
+    async fn peers_linked(&self, id: &str, one: &str) -> bool {
+        let router = self.names.vpc_namespace(one);
+        let link = link_of('p', id);
+        run("ip", &["-n", &router, "link", "show", &link])
+            .await
+            .is_ok()
+    }
+
     async fn link_peers(&self, id: &str, one: &str, other: &str) -> Result<(), CommandError> {
         let link = link_of('p', id);
         let (a, b) = (
             self.names.vpc_namespace(one),
             self.names.vpc_namespace(other),
         );
+        namespace::batch_remove(&a, &format!("link del {link}\n")).await;
         let lines =
             format!("link add {link} type veth peer name {link} netns {b}\nlink set {link} up\n");
         namespace::batch(&a, &lines).await?;

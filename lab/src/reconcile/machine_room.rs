@@ -187,9 +187,6 @@ impl MachineRoom {
         (region, id, instance): (&String, &String, &Instance),
         pid: u32,
     ) -> Result<(), String> {
-        if self.plugged.get(id) == Some(&pid) {
-            return Ok(());
-        }
         let subnet = world.cloud.regions[region].subnets.get(&instance.subnet);
         let socket = Socket {
             instance: id.clone(),
@@ -199,6 +196,10 @@ impl MachineRoom {
                 .cidr,
             address: instance.private_ip,
         };
+        // A router that was made anew has lost its links.
+        if self.plugged.get(id) == Some(&pid) && world.fabric.connected(&socket).await {
+            return Ok(());
+        }
         world
             .fabric
             .connect(&socket, pid)
