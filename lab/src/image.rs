@@ -167,7 +167,6 @@ async fn build(work: &Path, tag: &str, progress: &Progress) -> Result<(), ImageE
 
 /// The Debian mirror that this machine uses, where it is a Debian.
 fn mirror() -> String {
-    let usual = "http://deb.debian.org/debian".to_owned();
     let mut texts = vec![fs::read_to_string("/etc/apt/sources.list").unwrap_or_default()];
     if let Ok(entries) = fs::read_dir("/etc/apt/sources.list.d") {
         texts.extend(entries.filter_map(|e| fs::read_to_string(e.ok()?.path()).ok()));
@@ -175,7 +174,19 @@ fn mirror() -> String {
     texts
         .iter()
         .find_map(|text| mirror_in(text))
-        .unwrap_or(usual)
+        .or_else(usual_mirror)
+        .unwrap_or_default()
+}
+
+/// The mirror that debootstrap itself takes, for machines that are no Debian.
+fn usual_mirror() -> Option<String> {
+    usual_mirror_in(&fs::read_to_string("/usr/sbin/debootstrap").ok()?)
+}
+
+fn usual_mirror_in(debootstrap: &str) -> Option<String> {
+    let mut lines = debootstrap.lines();
+    let url = lines.find_map(|line| line.strip_prefix("DEF_MIRROR="))?;
+    Some(url.trim_matches('"').to_owned())
 }
 
 fn mirror_in(sources: &str) -> Option<String> {
@@ -202,9 +213,11 @@ mod tests {
         assert_eq!(mirror_in(old).unwrap(), "http://mirror.test/debian");
         let new = "Types: deb\nURIs: http://mirror.test/debian\nSuites: bookworm";
         assert_eq!(mirror_in(new).unwrap(), "http://mirror.test/debian");
+        assert_eq!(mirror_in("deb http://archive.test/ubuntu noble main"), None);
+        let script = "DOWNLOADER=wget\nDEF_MIRROR=\"http://mirror.test/debian\"\n";
         assert_eq!(
-            mirror_in("deb http://archive.ubuntu.com/ubuntu noble main"),
-            None
+            usual_mirror_in(script).unwrap(),
+            "http://mirror.test/debian"
         );
     }
 
