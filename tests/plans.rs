@@ -276,3 +276,43 @@ fn a_refused_command_gives_no_orders() {
     assert!(matches!(answer, Answer::Refused(_)));
     assert!(sim.lock().state.ledger.orders.is_empty());
 }
+
+/// Both databases rebooted and are standbys; the one that was promoted last
+/// has all that was acknowledged since, whatever the topology says.
+#[test]
+fn a_newer_timeline_elsewhere_refuses_the_first_primary() {
+    let (topology, mut ground) = healthy(Replication::Synchronous);
+    for name in ["site1-db", "site2-db"] {
+        let rebooted = status(&mut ground, name);
+        rebooted.wanted = WantedRole::Standby { upstream: None };
+        rebooted.postgres.state = PostgresState::Standby;
+        rebooted.postgres.received = Some(Lsn(0x300_1000));
+        rebooted.postgres.written = None;
+    }
+    postgres(&mut ground, "site2-db").timeline = Some(hafail::ids::Timeline(2));
+    let refusal = ground
+        .failover(&topology, &plain("eu-west-1", None))
+        .unwrap_err();
+    assert_eq!(refusal.reason, Reason::WrongTimeline);
+    let plan = ground
+        .failover(&topology, &plain("us-east-1", None))
+        .unwrap();
+    assert_eq!(plan.new, host("site2-db"));
+}
+
+/// The first primary is back, the other database is dark: without a complete
+/// journal nothing says that nobody was promoted meanwhile.
+#[test]
+fn a_first_primary_is_not_the_last_one_by_default() {
+    let (topology, mut ground) = healthy(Replication::Synchronous);
+    let rebooted = status(&mut ground, "site1-db");
+    rebooted.wanted = WantedRole::Standby { upstream: None };
+    rebooted.epoch = hafail::ids::Epoch(5);
+    rebooted.postgres.state = PostgresState::Standby;
+    rebooted.postgres.received = rebooted.postgres.written.take();
+    unseen(&mut ground, "site2-db");
+    let refusal = ground
+        .failover(&topology, &plain("eu-west-1", None))
+        .unwrap_err();
+    assert_eq!(refusal.reason, Reason::NotKnownInSync);
+}

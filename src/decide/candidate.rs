@@ -35,7 +35,10 @@ pub(super) fn for_switchover(view: &View<'_>, target: &SiteName, old: &HostName)
 pub(super) fn for_failover(view: &View<'_>, target: &SiteName) -> Vec<Candidate> {
     let last = view.last_primary();
     all(view, target, |host, guard| {
-        is_standby(view, host, guard).or_else(|| wrong_cluster(view, host, &last))
+        let others = || view.databases().filter(|other| *other != host);
+        is_standby(view, host, guard)
+            .or_else(|| wrong_cluster(view, host, &last))
+            .or_else(|| others().find_map(|other| wrong_cluster(view, host, other)))
     })
 }
 

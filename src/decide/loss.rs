@@ -18,7 +18,7 @@ const DEPLOYED: Epoch = Epoch(1);
 /// What the candidate may lack of what `last`, the last primary, acknowledged.
 pub(super) fn expected(view: &View<'_>, last: &HostName, new: &HostName) -> Loss {
     if last == new {
-        return nothing(format!("{new} was the last primary itself"));
+        return itself(view, new);
     }
     if let Some(loss) = by_position(view, last, new) {
         return loss;
@@ -31,6 +31,41 @@ pub(super) fn expected(view: &View<'_>, last: &HostName, new: &HostName) -> Loss
         };
     }
     by_membership(view, last, new)
+}
+
+/// The candidate seems to have been the last primary. Sure is that only where
+/// every other database is known to have no more, or the journal is complete.
+fn itself(view: &View<'_>, new: &HostName) -> Loss {
+    let own = view.end(new);
+    let has_no_more = |host: &HostName| view.end(host).is_some_and(|end| Some(end) <= own);
+    if view
+        .databases()
+        .filter(|host| *host != new)
+        .all(has_no_more)
+    {
+        return nothing(format!("no other database has more than {new}"));
+    }
+    match (&view.past().primary, is_journal_complete(view)) {
+        (Some(primary), true) if primary == new => nothing(format!(
+            "{new} was the last primary itself, says the journal"
+        )),
+        (None, true) => nothing(format!("{new} is the primary since the deploy")),
+        _ => Loss::Unknown {
+            because: format!(
+                "it is not sure that {new} was the last primary: another database cannot be asked"
+            ),
+        },
+    }
+}
+
+/// No guard that is seen has obeyed a run that the journal does not have.
+fn is_journal_complete(view: &View<'_>) -> bool {
+    newest_epoch(view) <= view.past().epoch.max(DEPLOYED)
+}
+
+fn newest_epoch(view: &View<'_>) -> Epoch {
+    let guards = view.databases().filter_map(|host| view.guard(host));
+    guards.map(|guard| guard.epoch).max().unwrap_or_default()
 }
 
 /// Where the last primary can still say how far it was.
@@ -54,13 +89,8 @@ fn by_position(view: &View<'_>, last: &HostName, new: &HostName) -> Option<Loss>
 /// the last run, or the deploy, left.
 fn by_membership(view: &View<'_>, last: &HostName, new: &HostName) -> Loss {
     let past = view.past();
-    let seen = view
-        .databases()
-        .filter_map(|host| view.guard(host))
-        .map(|guard| guard.epoch)
-        .max();
-    let seen = seen.unwrap_or_default();
-    if seen > past.epoch.max(DEPLOYED) {
+    let seen = newest_epoch(view);
+    if !is_journal_complete(view) {
         return Loss::Unknown {
             because: format!(
                 "the guards have seen epoch {seen}, the journal here ends at {}: other runs may have changed who confirms commits",

@@ -120,13 +120,39 @@ impl<'a> View<'a> {
                 .find(|host| &self.site_of(host) == first)
                 .cloned()
         };
+        // A wish may be older than the last promotion; a timeline is not.
         self.running_primary()
+            .or_else(|| self.newest_timeline())
+            .or_else(|| self.past().primary.clone())
             .or_else(by_guard)
             .or_else(by_standby)
-            .or_else(|| self.past().primary.clone())
             .or_else(by_topology)
             .or_else(|| self.databases().next().cloned())
             .expect("a topology has databases")
+    }
+
+    /// The one database, if there is one, on a newer timeline than all others
+    /// that are known: only a promotion begins one.
+    fn newest_timeline(&self) -> Option<HostName> {
+        let known = self
+            .databases()
+            .filter_map(|host| Some((self.timeline(host)?, host)));
+        let mut known: Vec<_> = known.collect();
+        known.sort();
+        match known.as_slice() {
+            [.., (second, _), (newest, host)] if second < newest => Some((*host).clone()),
+            _ => None,
+        }
+    }
+
+    /// How far the log of a database goes, as far as its guard knows.
+    pub fn end(&self, host: &HostName) -> Option<(Timeline, Lsn)> {
+        let postgres = &self.guard(host)?.postgres;
+        let end = postgres
+            .written
+            .or(postgres.shutdown_checkpoint)
+            .or(self.received(host));
+        Some((postgres.timeline?, end?))
     }
 
     /// Whom to fence so that `new` is the only writer: the last primary, or,
