@@ -90,12 +90,20 @@ lab_up() {
     step "bringing the lab up"
     hafail-lab up
     eval "$(hafail-lab env)"
+    push_voting
+}
+
+# push_voting: builds the image of the voting stack where it is not built yet.
+push_voting() {
     step "building the voting stack"
     local image
     image=$("$root/voting/build-image")
     docker tag "$image" "$HAFAIL_LAB_REGISTRY/voting:latest"
     docker push --quiet "$HAFAIL_LAB_REGISTRY/voting:latest" >&2
 }
+
+# region ACTION REGION…: acts on all of a region by the EC2 API.
+region() { "$HAFAIL_LAB_PYTHON" "$root/scripts/lib/region.py" "$@" >&2; }
 
 # check_dependencies: licences, sources and known vulnerabilities. The list of
 # the latter comes from the network; where it can't be had, that is said.

@@ -1,7 +1,7 @@
 //! What templates know: the topology, its hosts with their addresses, and
 //! what follows from both.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use minijinja::{Value, value::Serde};
 use serde_json::{Map, Value as Json, json};
@@ -117,7 +117,9 @@ impl World<'_> {
         let topology = self.topology;
         let mut balancers = topology.hosts_with(Role::Lb);
         let balancer = balancers.find(|lb| lb.site == host.site);
-        let lb = balancer.map(|lb| lb.name.as_str());
+        // Containers do not know the names of hosts.
+        let entry = balancer.and_then(|lb| self.inventory.hosts.get(&lb.name));
+        let lb = entry.map(|entry| entry.private_address);
         let ports = &topology.load_balancer;
         object(json!({
             "host": self.host(host),
@@ -183,12 +185,22 @@ impl World<'_> {
                 "port": port,
                 "container_port": service.container_port,
                 "ports": published.into_iter().collect::<Vec<_>>(),
-                "health": service.health.as_ref().map(|health| seconds(json!(health))),
+                "health": health(service),
                 "replicas": service.replicas,
             })
         };
         (0..service.replicas as usize).map(one).collect()
     }
+}
+
+/// How Docker asks; without a command it does not.
+fn health(service: &Service) -> Json {
+    let health = service.health.as_ref();
+    let interval = health.map_or(Duration::from_secs(5), |health| health.interval);
+    json!({
+        "command": health.and_then(|health| health.command.as_deref()).unwrap_or_default(),
+        "interval": seconds(json!(interval)),
+    })
 }
 
 const ROLES: [Role; 6] = [
@@ -232,7 +244,7 @@ fn duration(map: &Map<String, Json>) -> Option<Json> {
     match (map.len(), nanos) {
         (2, 0) => Some(json!(secs)),
         (2, _) => Some(json!(
-            std::time::Duration::new(secs, u32::try_from(nanos).ok()?).as_secs_f64()
+            Duration::new(secs, u32::try_from(nanos).ok()?).as_secs_f64()
         )),
         _ => None,
     }
