@@ -145,6 +145,31 @@ pub enum Role {
     Witness,
 }
 
+impl Role {
+    /// All roles.
+    pub const ALL: [Self; 6] = [
+        Self::Bastion,
+        Self::Lb,
+        Self::App,
+        Self::Queue,
+        Self::Db,
+        Self::Witness,
+    ];
+
+    /// The role as topologies write it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Bastion => "bastion",
+            Self::Lb => "lb",
+            Self::App => "app",
+            Self::Queue => "queue",
+            Self::Db => "db",
+            Self::Witness => "witness",
+        }
+    }
+}
+
 /// One host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Host {

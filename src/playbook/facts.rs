@@ -85,9 +85,9 @@ impl World<'_> {
     fn common(&self) -> Map<String, Json> {
         let topology = self.topology;
         let mut by_role = Map::new();
-        for role in ROLES {
+        for role in Role::ALL {
             let hosts = topology.hosts_with(role).map(|host| self.host(host));
-            by_role.insert(text_of(&json!(role)), hosts.collect());
+            by_role.insert(role.word().to_owned(), hosts.collect());
         }
         let first_of_primary = |role| {
             let mut hosts = topology.hosts_with(role);
@@ -201,19 +201,6 @@ fn health(service: &Service) -> Json {
         "command": health.and_then(|health| health.command.as_deref()).unwrap_or_default(),
         "interval": seconds(json!(interval)),
     })
-}
-
-const ROLES: [Role; 6] = [
-    Role::Bastion,
-    Role::Lb,
-    Role::App,
-    Role::Queue,
-    Role::Db,
-    Role::Witness,
-];
-
-fn text_of(json: &Json) -> String {
-    json.as_str().unwrap_or_default().to_owned()
 }
 
 fn object(json: Json) -> Map<String, Json> {

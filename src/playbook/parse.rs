@@ -196,16 +196,16 @@ impl Reader<'_> {
     }
 
     fn role(&mut self, text: &Spanned<String>) -> Option<Role> {
-        let role = ROLES.iter().find(|(name, _)| *name == text.value);
+        let role = Role::ALL.into_iter().find(|role| role.word() == text.value);
         if role.is_none() {
-            let names: Vec<&str> = ROLES.iter().map(|(name, _)| *name).collect();
+            let names: Vec<&str> = Role::ALL.map(Role::word).to_vec();
             self.wrong(
                 Position::of(text),
                 format!("there is no role `{}`", text.value),
                 nearest(&text.value, &names),
             );
         }
-        role.map(|(_, role)| *role)
+        role
     }
 
     fn steps(&mut self, raw: Vec<Spanned<RawStep>>) -> Vec<Step> {
@@ -291,15 +291,6 @@ impl Reader<'_> {
         }
     }
 }
-
-const ROLES: [(&str, Role); 6] = [
-    ("bastion", Role::Bastion),
-    ("lb", Role::Lb),
-    ("app", Role::App),
-    ("queue", Role::Queue),
-    ("db", Role::Db),
-    ("witness", Role::Witness),
-];
 
 const ACTIONS: [&str; 14] = [
     "packages",

@@ -247,7 +247,7 @@ impl Wanted<'_> {
             instance_type: instance_type.clone(),
             subnet: Key::new(format!("{}/subnet/{subnet}", site.name)),
             groups: groups
-                .map(|role| firewall::group_key(site, firewall::word(*role)))
+                .map(|role| firewall::group_key(site, role.word()))
                 .collect(),
             key_pair: Key::new(format!("{}/key-pair", site.name)),
             address: *address,

@@ -18,19 +18,6 @@ pub fn group_key(site: &Site, role: &str) -> Key {
     Key::new(format!("{}/security-group/{role}", site.name))
 }
 
-/// The role as it appears in names.
-#[must_use]
-pub fn word(role: Role) -> &'static str {
-    match role {
-        Role::Bastion => "bastion",
-        Role::Lb => "lb",
-        Role::App => "app",
-        Role::Queue => "queue",
-        Role::Db => "db",
-        Role::Witness => "witness",
-    }
-}
-
 /// The groups of a site, one for each role that has hosts there.
 #[must_use]
 pub fn groups(topology: &Topology, site: &Site) -> BTreeMap<&'static str, BTreeSet<Rule>> {
@@ -44,7 +31,7 @@ pub fn groups(topology: &Topology, site: &Site) -> BTreeMap<&'static str, BTreeS
     };
     let each = roles
         .iter()
-        .map(|role| (word(*role), firewall.rules(*role)));
+        .map(|role| (role.word(), firewall.rules(*role)));
     each.collect()
 }
 
@@ -134,7 +121,7 @@ impl Firewall<'_> {
         there.then(|| Rule {
             protocol: "tcp".to_owned(),
             ports: Some(ports),
-            peer: Peer::Group(group_key(self.site, word(role))),
+            peer: Peer::Group(group_key(self.site, role.word())),
         })
     }
 

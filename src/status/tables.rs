@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use comfy_table::{ContentArrangement, Table, presets};
 
 use super::{
-    databases::{bytes, machine, state},
+    databases::{bytes, state},
     render::Look,
     view::{HostFacts, View},
 };
@@ -67,8 +67,8 @@ pub fn hosts(topology: &Topology, view: &View) -> Option<Table> {
             host.site.to_string(),
             host.name.to_string(),
             roles(host),
-            cell(view.snapshot.machines.get(&host.name), |state| {
-                machine(*state).into()
+            cell(view.snapshot.machines.get(&host.name), |machine| {
+                machine.state.word().into()
             }),
             cell(facts, |facts| format!("{} ms", facts.answered_ms)),
             cell(facts, |facts| uptime(facts.uptime_s)),
@@ -80,14 +80,7 @@ pub fn hosts(topology: &Topology, view: &View) -> Option<Table> {
 }
 
 fn roles(host: &Host) -> String {
-    let words = host.roles.iter().map(|role| match role {
-        Role::Bastion => "bastion",
-        Role::Lb => "lb",
-        Role::App => "app",
-        Role::Queue => "queue",
-        Role::Db => "db",
-        Role::Witness => "witness",
-    });
+    let words = host.roles.iter().map(|role| role.word());
     words.collect::<Vec<_>>().join(" ")
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::topology::{
-    Balance, Host, Place, RecordTarget, Replication, Role, SecretSource, Service, Site, Topology,
+    Balance, Host, Place, RecordTarget, Replication, SecretSource, Service, Site, Topology,
 };
 
 /// The lines.
@@ -64,15 +64,8 @@ fn site(text: &mut String, topology: &Topology, site: &Site) {
 }
 
 fn roles(host: &Host) -> String {
-    let word = |role: &Role| match role {
-        Role::Bastion => "bastion",
-        Role::Lb => "lb",
-        Role::App => "app",
-        Role::Queue => "queue",
-        Role::Db => "db",
-        Role::Witness => "witness",
-    };
-    host.roles.iter().map(word).collect::<Vec<_>>().join(", ")
+    let words = host.roles.iter().map(|role| role.word());
+    words.collect::<Vec<_>>().join(", ")
 }
 
 fn place(host: &Host) -> String {
