@@ -10,7 +10,7 @@ mod refusal;
 mod rejoin;
 mod view;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +57,11 @@ pub enum Allowance {
 pub struct Past {
     /// The newest epoch that a run of this journal has used.
     pub epoch: Epoch,
+    /// The newest epoch of a run that said who is primary or who confirms
+    /// commits: what older runs did is over.
+    pub settled: Epoch,
+    /// All runs of this journal.
+    pub runs: BTreeSet<RunId>,
     /// The primary that the last run left.
     pub primary: Option<HostName>,
     /// Whose commits wait for whom, as the last run left it.
@@ -156,9 +161,9 @@ fn fail_over(view: &View<'_>, intent: &Intent, target: &SiteName) -> Result<Plan
     let last = view.last_primary();
     let old = view.to_fence(&new, &last);
     view.others_are_standbys(&old, &new)?;
+    let ways = fence::ways(view, intent, &old)?;
     let loss = loss::expected(view, &last, &new);
     loss::permitted(view, intent, &loss)?;
-    let ways = fence::ways(view, intent, &old)?;
     let mut because: Vec<_> = diagnose(view.topology(), view.snapshot())
         .into_iter()
         .flat_map(|finding| finding.sentences())
@@ -180,6 +185,7 @@ fn given<'a>(
     Move {
         topology: view.topology(),
         inventory: view.inventory(),
+        cluster: view.snapshot().clusters().into_iter().next(),
         old,
         new,
         because,

@@ -33,8 +33,8 @@ impl Ground {
     ) -> Result<Self, HistoryError> {
         let journals = journals(store).await?;
         let journals: Vec<_> = journals.into_iter().map(|(_, entries)| entries).collect();
-        let past = journal::past(&journals)?;
         let snapshot = probe::snapshot(topology, world).await;
+        let past = journal::past(&journals, &snapshot.clusters())?;
         Ok(Self {
             snapshot,
             past,
@@ -43,12 +43,14 @@ impl Ground {
     }
 
     /// The epoch of a run that starts now. It leaves one free below, so that
-    /// it is also newer than the undo of any run that a guard has seen.
+    /// it is also newer than the undo of any run that left a trace.
     #[must_use]
     pub fn next_epoch(&self) -> Epoch {
-        let guards = self.snapshot.guards.values().filter_map(Knowledge::known);
-        let newest = guards.map(|guard| guard.epoch).max().unwrap_or_default();
-        newest.max(self.past.epoch).next().next()
+        self.snapshot
+            .newest_epoch()
+            .max(self.past.epoch)
+            .next()
+            .next()
     }
 
     /// A plan of a failover, or why not.
@@ -79,8 +81,8 @@ impl Ground {
     /// Whether the machine of the host is not known to be down.
     #[must_use]
     pub fn may_boot(&self, host: &str) -> bool {
-        let state = self.snapshot.machines.get(host).and_then(Knowledge::known);
-        state.is_none_or(|state| !state.is_down())
+        let machine = self.snapshot.machines.get(host).and_then(Knowledge::known);
+        machine.is_none_or(|machine| !machine.is_down())
     }
 
     fn sight<'a>(&'a self, topology: &'a Topology) -> Sight<'a> {

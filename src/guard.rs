@@ -212,6 +212,7 @@ impl Guard {
             host: self.config.host.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             epoch: state.epoch,
+            run: state.holder.clone(),
             wanted: state.wanted,
             postgres: self.view.borrow().postgres.clone(),
         }

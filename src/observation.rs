@@ -8,7 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ids::{HostName, SiteName},
+    ids::{Epoch, HostName, SiteName},
     order::GuardStatus,
 };
 
@@ -56,7 +56,7 @@ pub struct Snapshot {
     /// By database host.
     pub guards: BTreeMap<HostName, Knowledge<GuardStatus>>,
     /// By host, as far as they have machines in a cloud (static hosts: absent).
-    pub machines: BTreeMap<HostName, Knowledge<MachineState>>,
+    pub machines: BTreeMap<HostName, Knowledge<Machine>>,
     /// By load balancer.
     pub proxies: BTreeMap<HostName, Knowledge<ProxyStatus>>,
     /// By queue host.
@@ -67,6 +67,33 @@ pub struct Snapshot {
     pub writes: BTreeMap<SiteName, Knowledge<WriteAnswer>>,
 }
 
+impl Snapshot {
+    /// System identifiers of the databases that are seen: one, unless they
+    /// do not belong together.
+    #[must_use]
+    pub fn clusters(&self) -> BTreeSet<String> {
+        let guards = self.guards.values().filter_map(Knowledge::known);
+        let clusters = guards.filter_map(|guard| guard.postgres.system_identifier.clone());
+        clusters.collect()
+    }
+
+    /// What runs have left behind, in guards and on machines.
+    pub fn traces(&self) -> impl Iterator<Item = Trace> {
+        let guards = self.guards.values().filter_map(Knowledge::known);
+        let machines = self.machines.values().filter_map(Knowledge::known);
+        guards
+            .map(GuardStatus::trace)
+            .chain(machines.filter_map(|machine| machine.deposed.clone()))
+    }
+
+    /// The newest epoch that left a trace.
+    #[must_use]
+    pub fn newest_epoch(&self) -> Epoch {
+        let epochs = self.traces().map(|trace| trace.epoch);
+        epochs.max().unwrap_or_default()
+    }
+}
+
 /// How a write through a load balancer went. A write that failed says nothing
 /// of where it failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +101,35 @@ pub struct Snapshot {
 pub enum WriteAnswer {
     Acknowledged { milliseconds: u64 },
     NotAcknowledged { why: String },
+}
+
+/// A machine as its cloud describes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Machine {
+    pub state: MachineState,
+    /// The newest run that stopped it so that another database could become
+    /// primary. Its own guard knows nothing of that run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deposed: Option<Trace>,
+}
+
+/// What a run leaves behind where it had an effect, for those who do not have
+/// its journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trace {
+    pub epoch: Epoch,
+    /// Id of the run.
+    pub run: String,
+}
+
+impl Machine {
+    /// Surely executes nothing.
+    #[must_use]
+    pub fn is_down(&self) -> bool {
+        self.state.is_down()
+    }
 }
 
 /// The state of a machine in its cloud, in EC2's words.
@@ -93,6 +149,19 @@ impl MachineState {
     #[must_use]
     pub fn is_down(self) -> bool {
         matches!(self, Self::Stopped | Self::Terminated)
+    }
+
+    /// EC2's word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::ShuttingDown => "shutting-down",
+            Self::Terminated => "terminated",
+        }
     }
 }
 

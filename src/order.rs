@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Epoch, HostName, Lsn, Timeline};
+use crate::{
+    ids::{Epoch, HostName, Lsn, Timeline},
+    observation::Trace,
+};
 
 /// What a guard says of its PostgreSQL: the answer of `GET /status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,9 +18,23 @@ pub struct GuardStatus {
     pub version: String,
     /// The newest epoch of an order that this guard accepted.
     pub epoch: Epoch,
+    /// The run that brought this epoch.
+    #[serde(default)]
+    pub run: Option<String>,
     /// What the guard wants PostgreSQL to be.
     pub wanted: WantedRole,
     pub postgres: Postgres,
+}
+
+impl GuardStatus {
+    /// What the newest run left behind here.
+    #[must_use]
+    pub fn trace(&self) -> Trace {
+        Trace {
+            epoch: self.epoch,
+            run: self.run.clone().unwrap_or_default(),
+        }
+    }
 }
 
 /// What a guard wants its PostgreSQL to be.

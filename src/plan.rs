@@ -75,6 +75,10 @@ pub struct LeftOut {
 pub struct Plan {
     pub kind: Kind,
     pub topology: String,
+    /// PostgreSQL's system identifier of the databases that it is about: a
+    /// deployment that is made anew has another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
     /// The site that was active.
     pub from: SiteName,
     /// The site that will be active.
@@ -134,6 +138,8 @@ impl Plan {
 pub struct Move<'a> {
     pub topology: &'a Topology,
     pub inventory: &'a Inventory,
+    /// System identifier of the databases, where one is seen.
+    pub cluster: Option<String>,
     /// Primary before.
     pub old: HostName,
     /// Primary afterwards.

@@ -9,7 +9,7 @@ use futures::{
 
 use crate::{
     ids::{HostName, SiteName},
-    observation::{AddressRecord, Knowledge, MachineState, Snapshot, WriteAnswer},
+    observation::{AddressRecord, Knowledge, Machine, Snapshot, WriteAnswer},
     order::{GuardStatus, PostgresState},
     ports::{PortError, World},
     topology::{Host, Role, Topology},
@@ -57,7 +57,7 @@ pub async fn snapshot(topology: &Topology, world: &World) -> Snapshot {
     }
 }
 
-type MachineAnswer<'a> = Shared<BoxFuture<'a, Knowledge<MachineState>>>;
+type MachineAnswer<'a> = Shared<BoxFuture<'a, Knowledge<Machine>>>;
 
 struct Eyes<'a> {
     topology: &'a Topology,
@@ -79,7 +79,7 @@ impl<'a> Eyes<'a> {
         }
     }
 
-    async fn machines(&self) -> BTreeMap<HostName, Knowledge<MachineState>> {
+    async fn machines(&self) -> BTreeMap<HostName, Knowledge<Machine>> {
         let asked = self.machines.iter().map(|(host, answer)| {
             let (host, answer) = (host.clone(), answer.clone());
             async move { (host, answer.await) }
@@ -117,8 +117,8 @@ impl<'a> Eyes<'a> {
     /// Comes when the machine is known to be down, else never.
     async fn down(&self, host: &HostName) -> String {
         if let Some(machine) = self.machines.get(host)
-            && let Knowledge::Known(state) = machine.clone().await
-            && state.is_down()
+            && let Knowledge::Known(machine) = machine.clone().await
+            && machine.is_down()
         {
             return format!("the cloud says that {host} is down");
         }

@@ -6,11 +6,11 @@
 mod scenario;
 
 use hafail::{
-    decide::{Allowance, Intent, Reason, Refusal},
+    decide::{Allowance, Intent, Past, Reason, Refusal},
     ground::Ground,
     ids::Lsn,
-    journal::Event,
-    observation::Knowledge,
+    journal::{Event, past},
+    observation::{Knowledge, Trace},
     order::{PostgresState, WantedRole},
     plan::Plan,
     ports::store::RunId,
@@ -59,8 +59,10 @@ fn plans_read_well() {
         .failover(&topology, &plain("us-east-1", None))
         .unwrap();
     golden("plan-failover-site-dark", &failover.to_string());
-    for machine in ground.snapshot.machines.values_mut() {
-        *machine = Knowledge::unknown("the cloud does not answer");
+    for (name, machine) in &mut ground.snapshot.machines {
+        if *name != host("site2-db") {
+            *machine = Knowledge::unknown("the cloud does not answer");
+        }
     }
     let mut vouched = plain("us-east-1", None);
     vouched.fenced_by_operator = Some("the data centre confirmed the power is off".to_owned());
@@ -202,7 +204,13 @@ fn failover_refusals() -> Vec<Refusal> {
         *machine = Knowledge::unknown("the cloud does not answer");
     }
     let mut elsewhere = ground.clone();
-    status(&mut elsewhere, "site2-db").epoch = hafail::ids::Epoch(9);
+    let theirs = status(&mut elsewhere, "site2-db");
+    theirs.epoch = hafail::ids::Epoch(9);
+    theirs.run = Some("20260101000000-abcdef".to_owned());
+    let vouched = Intent {
+        fenced_by_operator: Some("the power is off".to_owned()),
+        ..plain("us-east-1", None)
+    };
     let (asynchronous, lost) = dark(Replication::Asynchronous);
     let wanted = Intent {
         allow_data_loss: Some(Allowance::Bytes(4096)),
@@ -215,6 +223,7 @@ fn failover_refusals() -> Vec<Refusal> {
         elsewhere
             .failover(&topology, &plain("us-east-1", None))
             .unwrap_err(),
+        unproved.failover(&topology, &vouched).unwrap_err(),
         lost.failover(&asynchronous, &wanted).unwrap_err(),
     ]
 }
@@ -315,4 +324,54 @@ fn a_first_primary_is_not_the_last_one_by_default() {
         .failover(&topology, &plain("eu-west-1", None))
         .unwrap_err();
     assert_eq!(refusal.reason, Reason::NotKnownInSync);
+}
+
+/// It was stopped from outside and another database promoted, says its
+/// machine; its own guard and the journal here know nothing of that.
+#[test]
+fn a_deposed_primary_is_not_promoted_by_those_who_did_not_depose_it() {
+    let (topology, mut ground) = healthy(Replication::Synchronous);
+    let rebooted = status(&mut ground, "site1-db");
+    rebooted.wanted = WantedRole::Standby { upstream: None };
+    rebooted.postgres.state = PostgresState::Standby;
+    rebooted.postgres.received = rebooted.postgres.written.take();
+    unseen(&mut ground, "site2-db");
+    let here = plain("eu-west-1", None);
+    assert_eq!(
+        ground.failover(&topology, &here).unwrap().new,
+        host("site1-db")
+    );
+    let Some(Knowledge::Known(machine)) = ground.snapshot.machines.get_mut(&host("site1-db"))
+    else {
+        panic!("the machine is seen");
+    };
+    machine.deposed = Some(Trace {
+        epoch: hafail::ids::Epoch(3),
+        run: "20260101000000-abcdef".to_owned(),
+    });
+    let refusal = ground.failover(&topology, &here).unwrap_err();
+    assert_eq!(refusal.reason, Reason::NotKnownInSync);
+    ground
+        .past
+        .runs
+        .insert(RunId("20260101000000-abcdef".to_owned()));
+    assert!(
+        ground.failover(&topology, &here).is_ok(),
+        "it is our own run"
+    );
+}
+
+/// A deployment that was destroyed and made anew begins with an empty past.
+#[test]
+fn runs_of_destroyed_databases_are_no_past() {
+    let (entries, _) = Scenario::SiteLost(Replication::Synchronous).unbroken();
+    let all = [entries[..entries.len() - 1].to_vec()];
+    let (_, ground) = healthy(Replication::Synchronous);
+    let same = past(&all, &ground.snapshot.clusters()).unwrap();
+    assert_eq!(same.primary, Some(host("site2-db")));
+    assert!(same.unfinished.is_some());
+    let unseen = past(&all, &Default::default()).unwrap();
+    assert!(unseen.unfinished.is_some(), "nothing says that it is gone");
+    let other = past(&all, &["7400000000000000002".to_owned()].into()).unwrap();
+    assert_eq!(other, Past::default());
 }

@@ -139,11 +139,16 @@ fn no_acknowledged_loss_in_sync_mode() {
     schedules(2);
     // Commits on the new primary waited for nobody after the failover; its
     // standby came back behind and must not be trusted.
-    let trusted = |mutation| {
+    let trusted = |mutation, with_own_journal: bool| {
         let mut settings = Settings::new(Replication::Synchronous);
         settings.mutation = mutation;
         let sim = Sim::new(settings, 7);
         let operator = Operator::new(&sim, "ann");
+        let second = if with_own_journal {
+            Operator::new(&sim, "ben")
+        } else {
+            operator.beside("ben")
+        };
         let set = |fault: Fault, on| fault.set(&mut sim.lock(), on);
         sim.pass(seconds(1));
         set(Fault::SiteDown(site("site1")), true);
@@ -151,20 +156,25 @@ fn no_acknowledged_loss_in_sync_mode() {
         set(Fault::SiteDown(site("site1")), false);
         sim.pass(seconds(2));
         set(Fault::SiteDown(site("site2")), true);
-        let answer = sim
-            .run(operator.failover(&plain("eu-west-1", None)))
-            .unwrap();
+        let answer = sim.run(second.failover(&plain("eu-west-1", None))).unwrap();
         let violations = sim.lock().state.ledger.violations.clone();
         (answer, violations)
     };
-    let (answer, violations) = trusted(None);
-    assert!(
-        matches!(&answer, Answer::Refused(r) if r.reason == Reason::NotKnownInSync),
-        "{answer:?}"
-    );
-    assert_eq!(violations, []);
-    let (_, violations) = trusted(Some(Mutation::TrustMembership));
-    assert_eq!(violations[0].invariant, "no_acknowledged_loss_in_sync_mode");
+    for with_own_journal in [false, true] {
+        let (answer, violations) = trusted(None, with_own_journal);
+        assert!(
+            matches!(&answer, Answer::Refused(r) if r.reason == Reason::NotKnownInSync),
+            "{answer:?}"
+        );
+        assert_eq!(violations, []);
+    }
+    for (mutation, with_own_journal) in [
+        (Mutation::TrustMembership, false),
+        (Mutation::LeaveNoTrace, true),
+    ] {
+        let (_, violations) = trusted(Some(mutation), with_own_journal);
+        assert_eq!(violations[0].invariant, "no_acknowledged_loss_in_sync_mode");
+    }
 }
 
 #[test]
@@ -510,4 +520,23 @@ fn a_second_run_is_refused_while_one_is_open() {
     );
     let runs = sim.run(operator.store.list()).unwrap().unwrap();
     assert_eq!(runs.len(), 1);
+}
+
+/// The primary rebooted while the plan was read: it is a standby now, and
+/// there is nothing to copy from it, however long one waits.
+#[test]
+fn a_rejoin_does_not_wait_for_a_source_that_is_gone() {
+    let (sim, operator) = Scenario::Rejoin(Replication::Synchronous).prepare();
+    let ground = sim.run(operator.look()).unwrap();
+    let topology = sim.lock().state.topology().clone();
+    let plan = ground.rejoin(&topology, "site1-db").unwrap();
+    let reboot = Fault::HostDown(host("site2-db"));
+    reboot.set(&mut sim.lock(), true);
+    reboot.set(&mut sim.lock(), false);
+    sim.pass(seconds(1));
+    let before = sim.lock().now();
+    let answer = sim.run(operator.run(&ground, plan)).unwrap();
+    assert_eq!(answer.outcome(), Some(Outcome::Stuck), "{answer:?}");
+    let took = sim.lock().now() - before;
+    assert!(took < seconds(120), "{took:?}");
 }

@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 use hafail::{
     ids::{Epoch, HostName, Lsn, SiteName, Timeline},
     observation::{
-        AddressRecord, Knowledge, MachineState, ProxyServer, ProxyStatus, QueueRole, QueueStatus,
-        ServerAdmin, Snapshot, WriteAnswer,
+        AddressRecord, Knowledge, Machine, MachineState, ProxyServer, ProxyStatus, QueueRole,
+        QueueStatus, ServerAdmin, Snapshot, WriteAnswer,
     },
     order::{Downstream, GuardStatus, Postgres, PostgresState, Slot, WantedRole},
     status::{HostFacts, Look, Names, RunLine, Seen, Severity, View, document, findings, render},
@@ -55,6 +55,7 @@ fn guard(name: &str, wanted: WantedRole, postgres: Postgres) -> Knowledge<GuardS
         host: host(name),
         version: "0.1.0".into(),
         epoch: Epoch(3),
+        run: None,
         wanted,
         postgres,
     })
@@ -183,7 +184,7 @@ fn healthy(topology: &Topology, active: &str) -> View {
         .into(),
         machines: topology
             .hosts()
-            .map(|host| (host.name.clone(), Knowledge::Known(MachineState::Running)))
+            .map(|host| (host.name.clone(), machine(MachineState::Running)))
             .collect(),
         proxies: topology
             .hosts_with(Role::Lb)
@@ -293,6 +294,13 @@ fn page(topology: &Topology, view: &View, look: Look) -> String {
 }
 
 /// All of a site unreachable from where the operator sits.
+fn machine(state: MachineState) -> Knowledge<Machine> {
+    Knowledge::Known(Machine {
+        state,
+        deposed: None,
+    })
+}
+
 fn darken(topology: &Topology, view: &mut View, name: &str, machines: MachineState) {
     let address = address(name);
     let why = format!("cannot connect to {name}-lb at {address}:22: no answer within 1s");
@@ -311,7 +319,7 @@ fn darken(topology: &Topology, view: &mut View, name: &str, machines: MachineSta
         lose(&mut view.snapshot.queues, host, &why);
         view.snapshot
             .machines
-            .insert(host.clone(), Knowledge::Known(machines));
+            .insert(host.clone(), machine(machines));
     }
     lose(&mut view.snapshot.writes, &site(name), &why);
 }
@@ -575,7 +583,7 @@ fn each_fault_has_its_finding() {
                 .insert("vote.example.org".into(), Knowledge::Absent);
         }),
         ("machine-down", Severity::Degraded, |view| {
-            let stopped = Knowledge::Known(MachineState::Stopped);
+            let stopped = machine(MachineState::Stopped);
             view.snapshot.machines.insert(host("site2-app"), stopped);
         }),
         ("container-ill", Severity::Degraded, |view| {

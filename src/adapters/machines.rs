@@ -6,14 +6,14 @@ use async_trait::async_trait;
 
 use super::aws::{Clients, machines};
 use crate::{
-    ids::{HostName, Region},
-    observation::MachineState,
+    ids::{Epoch, HostName, Region},
+    observation::{Machine, MachineState, Trace},
     ports::{
         PortError,
         cloud::{CloudError, Fault},
         machines::Machines,
     },
-    provision::FoundHosts,
+    provision::{FoundHosts, resource::TAG_DEPOSED},
     topology::{Place, Topology},
 };
 
@@ -96,6 +96,29 @@ pub fn port_error(error: &CloudError) -> PortError {
     }
 }
 
+fn machine(
+    host: &HostName,
+    found: Option<(String, BTreeMap<String, String>)>,
+) -> Result<Machine, PortError> {
+    let (word, tags) = found.unzip();
+    let deposed = tags.and_then(|tags| trace_in(tags.get(TAG_DEPOSED)?));
+    let state = state(host, word.as_deref())?;
+    Ok(Machine { state, deposed })
+}
+
+/// Value of the tag, such as `epoch=5 run=20260101120000-1a2b3c`.
+fn trace_text(trace: &Trace) -> String {
+    format!("epoch={} run={}", trace.epoch, trace.run)
+}
+
+fn trace_in(value: &str) -> Option<Trace> {
+    let (epoch, run) = value.strip_prefix("epoch=")?.split_once(" run=")?;
+    Some(Trace {
+        epoch: Epoch(epoch.parse().ok()?),
+        run: run.to_owned(),
+    })
+}
+
 fn state(host: &HostName, word: Option<&str>) -> Result<MachineState, PortError> {
     Ok(match word {
         Some("pending") => MachineState::Pending,
@@ -116,12 +139,19 @@ fn state(host: &HostName, word: Option<&str>) -> Result<MachineState, PortError>
 
 #[async_trait]
 impl Machines for Instances {
-    async fn state(&self, host: &HostName) -> Result<MachineState, PortError> {
+    async fn state(&self, host: &HostName) -> Result<Machine, PortError> {
         let (at, id) = self.instance(host)?;
-        let word = machines::state(at, id)
+        let found = machines::state(at, id)
             .await
             .map_err(|error| port_error(&error))?;
-        state(host, word.as_deref())
+        machine(host, found)
+    }
+
+    async fn depose(&self, host: &HostName, by: &Trace) -> Result<(), PortError> {
+        let (at, id) = self.instance(host)?;
+        machines::set_tag(at, id, TAG_DEPOSED, &trace_text(by))
+            .await
+            .map_err(|error| port_error(&error))
     }
 
     async fn power_off(&self, host: &HostName) -> Result<(), PortError> {
@@ -136,5 +166,22 @@ impl Machines for Instances {
         machines::power_on(at, id)
             .await
             .map_err(|error| port_error(&error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_reads_as_it_is_written() {
+        let trace = Trace {
+            epoch: Epoch(5),
+            run: "20260101120000-1a2b3c".to_owned(),
+        };
+        assert_eq!(trace_in(&trace_text(&trace)), Some(trace));
+        for other in ["", "epoch=5", "epoch=x run=1", "run=1 epoch=5"] {
+            assert_eq!(trace_in(other), None, "{other}");
+        }
     }
 }

@@ -1,7 +1,6 @@
 //! `hafail resume`.
 
 use super::{CommandError, Context, Exit, operating::Desk};
-use crate::history::journals;
 
 /// Arguments of `hafail resume`.
 #[derive(clap::Args)]
@@ -14,13 +13,8 @@ pub struct Args {
 /// Goes on with the run that has not ended.
 pub async fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let desk = Desk::open(context, context.topology()?).await?;
-    let all = journals(&desk.store).await?;
-    let mut unfinished = None;
-    for (run, entries) in &all {
-        if !crate::journal::replay(run, entries).map_err(crate::history::HistoryError::from)?.is_final() {
-            unfinished = Some(run.clone());
-        }
-    }
+    // A run about databases that were destroyed since must not go on.
+    let unfinished = desk.look().await?.past.unfinished;
     let Some(run) = unfinished else {
         context.ui.status("nothing to resume: every run has ended");
         return Ok(Exit::Success);

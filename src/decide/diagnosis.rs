@@ -5,15 +5,12 @@ use serde::{Deserialize, Serialize};
 use crate::{
     ids::{HostName, SiteName},
     inventory::Inventory,
-    observation::{MachineState, Snapshot},
+    observation::{Machine, Snapshot},
     order::PostgresState,
     topology::Topology,
 };
 
-use super::{
-    Past, Sight, refusal,
-    view::{View, state_word},
-};
+use super::{Past, Sight, refusal, view::View};
 
 /// What is wrong, by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -145,12 +142,10 @@ fn of_primary(view: &View<'_>, host: &HostName) -> Option<Finding> {
         let evidence = format!("the cloud says that all machines of {site} are down");
         return Some(Finding::new(Diagnosis::SiteDark, site, vec![evidence]));
     }
-    let down = view
-        .machine(host)
-        .filter(|state| MachineState::is_down(*state));
+    let down = view.machine(host).filter(|machine| machine.is_down());
     Some(match down {
-        Some(state) => {
-            let evidence = format!("the cloud says that {host} is {}", state_word(state));
+        Some(machine) => {
+            let evidence = format!("the cloud says that {host} is {}", machine.state.word());
             Finding::new(Diagnosis::PrimaryHostDead, host, vec![evidence])
         }
         None => {
@@ -163,7 +158,7 @@ fn of_primary(view: &View<'_>, host: &HostName) -> Option<Finding> {
 /// All machines of the site are known to be down.
 fn is_dark(view: &View<'_>, site: &SiteName) -> bool {
     let mut hosts = view.topology().hosts().filter(|host| &host.site == site);
-    hosts.all(|host| view.machine(&host.name).is_some_and(MachineState::is_down))
+    hosts.all(|host| view.machine(&host.name).is_some_and(Machine::is_down))
 }
 
 fn of_standby(view: &View<'_>, host: &HostName, primary: &HostName) -> Option<Finding> {

@@ -3,7 +3,9 @@
 
 use crate::{
     ids::{Epoch, HostName},
+    observation::{Knowledge, Trace},
     plan::Loss,
+    ports::store::RunId,
 };
 
 use super::{
@@ -45,27 +47,45 @@ fn itself(view: &View<'_>, new: &HostName) -> Loss {
     {
         return nothing(format!("no other database has more than {new}"));
     }
-    match (&view.past().primary, is_journal_complete(view)) {
-        (Some(primary), true) if primary == new => nothing(format!(
+    match (&view.past().primary, other_runs(view, new)) {
+        (_, Some(because)) => Loss::Unknown { because },
+        (Some(primary), None) if primary == new => nothing(format!(
             "{new} was the last primary itself, says the journal"
         )),
-        (None, true) => nothing(format!("{new} is the primary since the deploy")),
-        _ => Loss::Unknown {
+        (None, None) => nothing(format!("{new} is the primary since the deploy")),
+        (Some(primary), None) => Loss::Unknown {
             because: format!(
-                "it is not sure that {new} was the last primary: another database cannot be asked"
+                "the journal says that {primary} was the last primary, and it cannot be asked"
             ),
         },
     }
 }
 
-/// No guard that is seen has obeyed a run that the journal does not have.
-fn is_journal_complete(view: &View<'_>) -> bool {
-    newest_epoch(view) <= view.past().epoch.max(DEPLOYED)
+/// Why a run that this journal does not have may have been at work: another
+/// may have promoted, and changed who confirms commits.
+fn other_runs(view: &View<'_>, new: &HostName) -> Option<String> {
+    if let Some(Knowledge::Unknown { why, .. }) = view.snapshot().machines.get(new) {
+        return Some(format!(
+            "the cloud cannot be asked whether a run that is not in this journal deposed {new}: {why}"
+        ));
+    }
+    let past = view.past();
+    let settled = past.settled.max(DEPLOYED);
+    let foreign =
+        |trace: &Trace| trace.epoch > settled && !past.runs.contains(&RunId(trace.run.clone()));
+    view.snapshot().traces().find(foreign).map(|trace| {
+        format!(
+            "{} (epoch {}) was at work and is not in the journal here: it may have changed who confirms commits",
+            name(&trace), trace.epoch
+        )
+    })
 }
 
-fn newest_epoch(view: &View<'_>) -> Epoch {
-    let guards = view.databases().filter_map(|host| view.guard(host));
-    guards.map(|guard| guard.epoch).max().unwrap_or_default()
+fn name(trace: &Trace) -> String {
+    match trace.run.as_str() {
+        "" => "a run".to_owned(),
+        run => format!("run {run}"),
+    }
 }
 
 /// Where the last primary can still say how far it was.
@@ -88,16 +108,10 @@ fn by_position(view: &View<'_>, last: &HostName, new: &HostName) -> Option<Loss>
 /// Manual mode never takes a lost standby out of the set, so the set is what
 /// the last run, or the deploy, left.
 fn by_membership(view: &View<'_>, last: &HostName, new: &HostName) -> Loss {
-    let past = view.past();
-    let seen = newest_epoch(view);
-    if !is_journal_complete(view) {
-        return Loss::Unknown {
-            because: format!(
-                "the guards have seen epoch {seen}, the journal here ends at {}: other runs may have changed who confirms commits",
-                past.epoch
-            ),
-        };
+    if let Some(because) = other_runs(view, new) {
+        return Loss::Unknown { because };
     }
+    let past = view.past();
     match past.synchronous.get(last) {
         Some(standbys) if standbys.contains(new) => nothing(format!(
             "commits on {last} had to wait for {new} since the last run"

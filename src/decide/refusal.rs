@@ -7,10 +7,7 @@ use crate::{
     topology::Topology,
 };
 
-use super::{
-    Candidate, Intent,
-    view::{View, state_word},
-};
+use super::{Candidate, Intent, view::View};
 
 /// The reason of a refusal. The words are documented and never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -335,8 +332,8 @@ pub(super) fn no_proof(view: &View<'_>, intent: &Intent, old: &HostName) -> Refu
         Some(Knowledge::Unknown { why, .. }) => {
             format!("the cloud cannot be asked about {old}: {why}")
         }
-        Some(Knowledge::Known(state)) => {
-            format!("the cloud says that {old} is {}", state_word(*state))
+        Some(Knowledge::Known(machine)) => {
+            format!("the cloud says that {old} is {}", machine.state.word())
         }
         _ => format!("{old} is not a machine of a cloud that could stop it"),
     };

@@ -90,10 +90,10 @@ fn host_unknown(view: &View<'_>, host: &HostName) -> Refusal {
         format!("the guard of {host} does not answer"),
     )
     .saw(view.why_unseen(host));
-    if let Some(state) = view.machine(host) {
+    if let Some(machine) = view.machine(host) {
         refusal = refusal.saw(format!(
             "the cloud says that {host} is {}",
-            super::view::state_word(state)
+            machine.state.word()
         ));
     }
     let entry = view.inventory().hosts.get(host);
@@ -127,6 +127,7 @@ fn given<'a>(view: &View<'a>, primary: HostName, because: Vec<String>) -> Move<'
     Move {
         topology: view.topology(),
         inventory: view.inventory(),
+        cluster: view.snapshot().clusters().into_iter().next(),
         old: primary.clone(),
         new: primary,
         because,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     ids::{HostName, Lsn, SiteName, Timeline},
     inventory::Inventory,
-    observation::{Knowledge, MachineState, Snapshot, WriteAnswer},
+    observation::{Knowledge, Machine, Snapshot, WriteAnswer},
     order::{GuardStatus, PostgresState, WantedRole},
     topology::{Role, Topology},
 };
@@ -55,8 +55,8 @@ impl<'a> View<'a> {
         }
     }
 
-    pub fn machine(&self, host: &HostName) -> Option<MachineState> {
-        self.sight.snapshot.machines.get(host)?.known().copied()
+    pub fn machine(&self, host: &HostName) -> Option<&'a Machine> {
+        self.sight.snapshot.machines.get(host)?.known()
     }
 
     pub fn site_of(&self, host: &HostName) -> SiteName {
@@ -195,12 +195,12 @@ impl<'a> View<'a> {
 
     fn unusable_because(&self, host: &HostName) -> Option<String> {
         let snapshot = self.snapshot();
-        if let Some(state) = self.machine(host)
-            && state.is_down()
+        if let Some(machine) = self.machine(host)
+            && machine.is_down()
         {
             return Some(format!(
                 "the cloud says that {host} is {}",
-                state_word(state)
+                machine.state.word()
             ));
         }
         let proxy = snapshot.proxies.get(host).and_then(unknown_why);
@@ -257,17 +257,5 @@ fn unknown_why<T>(knowledge: &Knowledge<T>) -> Option<&str> {
         Knowledge::Unknown { why, .. } => Some(why),
         Knowledge::Absent => Some("it does not exist"),
         Knowledge::Known(_) => None,
-    }
-}
-
-/// EC2's word for a state.
-pub(super) fn state_word(state: MachineState) -> &'static str {
-    match state {
-        MachineState::Pending => "pending",
-        MachineState::Running => "running",
-        MachineState::Stopping => "stopping",
-        MachineState::Stopped => "stopped",
-        MachineState::ShuttingDown => "shutting-down",
-        MachineState::Terminated => "terminated",
     }
 }

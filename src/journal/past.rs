@@ -1,24 +1,33 @@
 //! What all journals together tell to a decision.
 
+use std::collections::BTreeSet;
+
 use crate::{decide::Past, step::Step};
 
 use super::{Entry, Event, IllegalEvent, Progress};
 
-/// Folds the journals of all runs, oldest first.
+/// Folds the journals of all runs, oldest first. Those about databases that
+/// were destroyed since tell nothing of the `clusters` (PostgreSQL's system
+/// identifiers) that are seen now; while none is seen, all count.
 ///
 /// # Errors
 /// A journal that no run can have written.
-pub fn past(journals: &[Vec<Entry>]) -> Result<Past, IllegalEvent> {
+pub fn past(journals: &[Vec<Entry>], clusters: &BTreeSet<String>) -> Result<Past, IllegalEvent> {
     let mut past = Past::default();
     for entries in journals {
         let Some((first, rest)) = entries.split_first() else {
             continue;
         };
         let mut progress = Progress::begin(first)?;
+        let other = |cluster: &String| !clusters.is_empty() && !clusters.contains(cluster);
+        if progress.plan.cluster.as_ref().is_some_and(other) {
+            continue;
+        }
         for entry in rest {
             progress.apply(entry)?;
             learn(&mut past, &progress, &entry.event);
         }
+        past.runs.insert(progress.run.clone());
         past.epoch = past.epoch.max(progress.undo_epoch());
         past.unfinished = (!progress.is_final()).then(|| progress.run.clone());
     }
@@ -37,8 +46,12 @@ fn learn(past: &mut Past, progress: &Progress, event: &Event) {
         Event::StepDone { step: number, .. } => match step(number) {
             Some(Step::SetSynchronous { host, standbys }) => {
                 past.synchronous.insert(host.clone(), standbys.clone());
+                past.settled = past.settled.max(progress.epoch);
             }
-            Some(Step::Promote { host, .. }) => past.primary = Some(host.clone()),
+            Some(Step::Promote { host, .. }) => {
+                past.primary = Some(host.clone());
+                past.settled = past.settled.max(progress.epoch);
+            }
             _ => {}
         },
         _ => {}

@@ -82,6 +82,7 @@ impl<'a> Builder<'a> {
         Plan {
             kind,
             topology: given.topology.name.clone(),
+            cluster: given.cluster.clone(),
             from: site_of(given.topology, &given.old),
             to: site_of(given.topology, &given.new),
             old: given.old.clone(),

@@ -3,7 +3,10 @@
 use async_trait::async_trait;
 
 use super::PortError;
-use crate::{ids::HostName, observation::MachineState};
+use crate::{
+    ids::HostName,
+    observation::{Machine, Trace},
+};
 
 /// Asks and tells the cloud.
 #[async_trait]
@@ -12,7 +15,15 @@ pub trait Machines: Send + Sync {
     ///
     /// # Errors
     /// `Absent` for static hosts.
-    async fn state(&self, host: &HostName) -> Result<MachineState, PortError>;
+    async fn state(&self, host: &HostName) -> Result<Machine, PortError>;
+
+    /// Leaves a trace on the machine, so that whoever has credentials knows
+    /// that this run deposed its database, also when the machine was dark at
+    /// that time. Replaces an older trace.
+    ///
+    /// # Errors
+    /// `Absent` for static hosts.
+    async fn depose(&self, host: &HostName, by: &Trace) -> Result<(), PortError>;
 
     /// Asks for a forced stop (no shutdown of the operating system) and
     /// returns at once; [`Machines::state`] tells when it is down. Harmless

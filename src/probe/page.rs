@@ -1,6 +1,9 @@
 //! Gathers what the status page stands on, all at once.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use futures::future::join_all;
 use tokio::time::timeout;
@@ -54,6 +57,7 @@ pub async fn view(places: Places<'_>) -> View {
         names(topology, world),
         runs(store),
     );
+    let clusters = snapshot.clusters();
     let entries = world.inventory.hosts.values();
     let addresses = entries.filter_map(|entry| Some((entry.name.clone(), entry.public_address?)));
     View {
@@ -61,8 +65,25 @@ pub async fn view(places: Places<'_>) -> View {
         hosts,
         addresses: addresses.collect(),
         names,
-        runs,
+        runs: match runs {
+            Knowledge::Known(runs) => Knowledge::Known(lines(&runs, &clusters)),
+            Knowledge::Absent => Knowledge::Absent,
+            Knowledge::Unknown { since, why } => Knowledge::Unknown { since, why },
+        },
     }
+}
+
+/// Runs of databases that were destroyed since have nothing left to resume.
+fn lines(runs: &[(Option<String>, RunLine)], clusters: &BTreeSet<String>) -> Vec<RunLine> {
+    let line = |(cluster, run): &(Option<String>, RunLine)| {
+        let gone = |cluster| !clusters.is_empty() && !clusters.contains(cluster);
+        let unfinished = run.unfinished && !cluster.as_ref().is_some_and(gone);
+        RunLine {
+            unfinished,
+            ..run.clone()
+        }
+    };
+    runs.iter().map(line).collect()
 }
 
 /// Hosts that were not found: surely not there, or in a region that did not
@@ -110,7 +131,7 @@ async fn names(topology: &Topology, world: &World) -> BTreeMap<String, Names> {
 }
 
 /// The last runs, newest first.
-async fn runs(store: Option<&dyn Store>) -> Knowledge<Vec<RunLine>> {
+async fn runs(store: Option<&dyn Store>) -> Knowledge<Vec<(Option<String>, RunLine)>> {
     let Some(store) = store else {
         return Knowledge::Absent;
     };
@@ -122,13 +143,16 @@ async fn runs(store: Option<&dyn Store>) -> Knowledge<Vec<RunLine>> {
     Knowledge::Known(join_all(newest.map(|id| run(store, id))).await)
 }
 
-async fn run(store: &dyn Store, id: &RunId) -> RunLine {
-    let damaged = |why: String| RunLine {
-        id: id.to_string(),
-        started: "-".into(),
-        what: "-".into(),
-        outcome: why,
-        unfinished: false,
+async fn run(store: &dyn Store, id: &RunId) -> (Option<String>, RunLine) {
+    let damaged = |why: String| {
+        let line = RunLine {
+            id: id.to_string(),
+            started: "-".into(),
+            what: "-".into(),
+            outcome: why,
+            unfinished: false,
+        };
+        (None, line)
     };
     let lines = match store.read(id).await {
         Ok(lines) => lines,
@@ -144,11 +168,12 @@ async fn run(store: &dyn Store, id: &RunId) -> RunLine {
         Phase::Undoing { .. } => ("going back", true),
         Phase::Stopped { outcome, .. } => (outcome.word(), !outcome.is_final()),
     };
-    RunLine {
+    let line = RunLine {
         id: id.to_string(),
         started: progress.started.clone(),
         what: progress.plan.title(),
         outcome: outcome.to_owned(),
         unfinished,
-    }
+    };
+    (progress.plan.cluster, line)
 }

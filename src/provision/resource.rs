@@ -20,6 +20,8 @@ pub const TAG_TOPOLOGY: &str = "hafail:topology";
 pub const TAG_RESOURCE: &str = "hafail:resource";
 /// Tag of an instance with the public SSH key that it presents.
 pub const TAG_HOST_KEY: &str = "hafail:ssh-host-key";
+/// Tag of the run that stopped an instance to promote another database.
+pub const TAG_DEPOSED: &str = "hafail:deposed-by";
 
 /// The logical name of a resource, such as `site1/subnet/public`. Where
 /// something refers to a resource that is not ours, the cloud's own id stands

@@ -16,6 +16,7 @@ const ANSWER: Duration = Duration::from_secs(10);
 const START: Duration = Duration::from_secs(50);
 const REWIND: Duration = Duration::from_secs(900);
 const COPY: Duration = Duration::from_secs(2600);
+const SOURCE: Duration = Duration::from_secs(60);
 const CATCH_UP: Duration = Duration::from_secs(110);
 /// How long a rewound standby may take to stream before it is copied anew.
 const PROOF_OF_REWIND: Duration = Duration::from_secs(60);
@@ -180,6 +181,13 @@ pub(super) async fn rejoin(
             "{host} is primary; nothing on it is replaced"
         )));
     }
+    // The step may take as long as a copy does; nobody waits so long for a
+    // source that is gone.
+    let source = cx.until(SOURCE, || is_source(cx, upstream)).await;
+    source.map_err(|failure| Failure {
+        retry: false,
+        ..failure
+    })?;
     if status.postgres.state != PostgresState::Uninitialised {
         let order = Order::Rewind {
             upstream: upstream.clone(),
@@ -197,6 +205,19 @@ pub(super) async fn rejoin(
     let obeyed = cx.order(host, order, COPY).await?;
     let way = "copied into a new directory; the old one is kept".to_owned();
     Ok(Done::new(obeyed.changed, format!("{host}: {way}")).fact(Fact::RejoinedBy { way }))
+}
+
+/// Only a running primary can be copied or rewound to.
+async fn is_source(cx: &Context<'_>, upstream: &HostName) -> Result<(), Failure> {
+    match cx.world.guards.status(upstream).await?.postgres.state {
+        PostgresState::Primary => Ok(()),
+        PostgresState::Starting | PostgresState::Hung => Err(Failure::again(format!(
+            "{upstream} does not answer as primary"
+        ))),
+        _ => Err(Failure::for_good(format!(
+            "{upstream} is not the primary any more"
+        ))),
+    }
 }
 
 async fn rewound(

@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use futures::future::{Either, select};
+
 use crate::{
     ids::HostName,
     journal::{Fact, Proof, ProofKind},
+    observation::{Machine, MachineState, Trace},
     order::{Order, PostgresState, WantedRole},
+    ports::PortError,
     step::FenceWay,
 };
 
@@ -14,6 +18,7 @@ use super::context::{Context, Done, Failure};
 const STOP: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(10);
 const POWER_OFF: Duration = Duration::from_secs(150);
+const TRACE: Duration = Duration::from_secs(2);
 const EQUALITY: Duration = Duration::from_secs(5);
 
 /// After a clean stop: the candidate has all of the old primary's log, and the
@@ -81,7 +86,7 @@ pub(super) async fn fence(
         let result = match way {
             FenceWay::Guard => by_guard(cx, host).await,
             FenceWay::PowerOff => by_machine(cx, host).await,
-            FenceWay::Operator { reason } => Ok(asserted(host, reason)),
+            FenceWay::Operator { reason } => Ok(asserted(cx, host, reason).await),
         };
         match result {
             Ok(mut done) => {
@@ -125,28 +130,76 @@ async fn by_guard(cx: &Context<'_>, host: &HostName) -> Result<Done, Failure> {
 
 async fn by_machine(cx: &Context<'_>, host: &HostName) -> Result<Done, Failure> {
     let machines = &cx.world.machines;
-    let changed = !machines.state(host).await?.is_down();
-    if changed {
-        machines.power_off(host).await?;
-    }
+    let before = machines.state(host).await?;
+    let changed = !before.is_down();
+    let power_off = async {
+        if changed {
+            machines.power_off(host).await?;
+        }
+        Ok(())
+    };
+    futures::try_join!(leave_trace(cx, host, &before), power_off)?;
     let down = || async {
-        let state = machines.state(host).await?;
+        let state = machines.state(host).await?.state;
         if state.is_down() {
             Ok(state)
         } else {
             Err(Failure::again(format!(
-                "the cloud says that {host} is {state:?}, not stopped"
+                "the cloud says that {host} is {}, not stopped",
+                state.word()
             )))
         }
     };
     let state = cx.until(POWER_OFF, down).await?;
-    let evidence = format!("the cloud says that the machine of {host} is {state:?}").to_lowercase();
+    let evidence = format!(
+        "the cloud says that the machine of {host} is {}",
+        state.word()
+    );
     Ok(proved(changed, ProofKind::InstanceStopped, host, evidence))
 }
 
-fn asserted(host: &HostName, reason: &str) -> Done {
+/// The guard of a machine that is stopped from outside hears nothing of this
+/// run. When it is back, whoever thinks of promoting it must know that another
+/// database was primary since.
+async fn leave_trace(cx: &Context<'_>, host: &HostName, machine: &Machine) -> Result<(), Failure> {
+    if machine.state == MachineState::Terminated {
+        return Ok(());
+    }
+    let ours = Trace {
+        epoch: cx.epoch,
+        run: cx.run.0.clone(),
+    };
+    match &machine.deposed {
+        Some(theirs) if theirs == &ours => Ok(()),
+        Some(theirs) if theirs.epoch >= ours.epoch => {
+            let what = format!("the machine of {host}");
+            let (ours, seen) = (ours.epoch, theirs.epoch);
+            Err(PortError::StaleEpoch { what, ours, seen }.into())
+        }
+        _ => Ok(cx.world.machines.depose(host, &ours).await?),
+    }
+}
+
+/// The operator's word counts whatever the cloud says, so the trace is left
+/// only where that can be done.
+async fn asserted(cx: &Context<'_>, host: &HostName, reason: &str) -> Done {
+    let left = async {
+        let machine = cx.world.machines.state(host).await?;
+        leave_trace(cx, host, &machine).await
+    };
+    let too_long = cx.world.clock.sleep(TRACE);
+    let left = match select(std::pin::pin!(left), too_long).await {
+        Either::Left((left, _)) => left.map_err(|failure| failure.why),
+        Either::Right(_) => Err(format!("no answer within {} s", TRACE.as_secs())),
+    };
     let evidence = format!("the operator said: {reason}");
-    proved(false, ProofKind::AssertedByOperator, host, evidence)
+    let mut done = proved(false, ProofKind::AssertedByOperator, host, evidence);
+    if let (Err(why), Some(proof)) = (left, &mut done.proof) {
+        proof.evidence.push(format!(
+            "only the journal here knows of it, {host} could not be marked: {why}"
+        ));
+    }
+    done
 }
 
 fn proved(changed: bool, kind: ProofKind, host: &HostName, evidence: String) -> Done {

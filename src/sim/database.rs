@@ -164,6 +164,7 @@ impl State {
             host: host.clone(),
             version: "simulated".to_owned(),
             epoch: database.epoch,
+            run: Some(database.holder.clone()),
             wanted: database.wanted.clone(),
             postgres: self.postgres(database),
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     ids::{HostName, SiteName},
-    observation::MachineState,
+    observation::{MachineState, Trace},
 };
 
 use super::Core;
@@ -16,6 +16,8 @@ pub struct Machine {
     pub on: bool,
     /// As the cloud reports it.
     pub reported: MachineState,
+    /// The trace that a run left on it.
+    pub deposed: Option<Trace>,
     /// Requests of operators arrive.
     pub heard: bool,
     /// Answers get back to operators.
@@ -35,6 +37,7 @@ impl Machine {
             site,
             on: true,
             reported: MachineState::Running,
+            deposed: None,
             heard: true,
             answers: true,
             slow: Duration::ZERO,

@@ -26,11 +26,13 @@ pub enum Mutation {
     TrustMembership,
     /// A primary comes back writable after a boot.
     BootWritable,
+    /// A machine that was stopped from outside keeps no sign of who did it.
+    LeaveNoTrace,
 }
 
 impl Mutation {
     /// All defects.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::SkipFencing,
         Self::UnknownIsDown,
         Self::AcceptOldEpoch,
@@ -39,6 +41,7 @@ impl Mutation {
         Self::ForgetToRestoreSync,
         Self::TrustMembership,
         Self::BootWritable,
+        Self::LeaveNoTrace,
     ];
 
     /// What the defect makes of the memory.

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use crate::{
     ids::HostName,
-    observation::{MachineState, ProxyOrder, ProxyStatus, QueueStatus},
+    observation::{Machine, MachineState, ProxyOrder, ProxyStatus, QueueStatus, Trace},
     order::{GuardStatus, OrderAnswer, OrderRequest},
     ports::{
         PortError, World, guards::Guards, machines::Machines, proxies::Proxies, queues::Queues,
@@ -88,7 +88,7 @@ fn story(host: &HostName, request: &OrderRequest, answer: &OrderAnswer) -> Strin
 
 #[async_trait]
 impl Machines for Shared {
-    async fn state(&self, host: &HostName) -> Result<MachineState, PortError> {
+    async fn state(&self, host: &HostName) -> Result<Machine, PortError> {
         let of = host.clone();
         deliver(
             &self.0,
@@ -97,15 +97,35 @@ impl Machines for Shared {
             QUICK,
             move |core| {
                 let machine = &core.state.machines[&of];
-                match (machine.denied, core.state.settings.mutation) {
-                    (false, _) => Ok(machine.reported),
+                let state = match (machine.denied, core.state.settings.mutation) {
+                    (false, _) => machine.reported,
                     (true, Some(Mutation::UnknownIsDown)) if !machine.heard => {
-                        Ok(MachineState::Stopped)
+                        MachineState::Terminated
                     }
-                    (true, _) => Err(denied("ec2:DescribeInstances")),
-                }
+                    (true, Some(Mutation::UnknownIsDown)) => MachineState::Running,
+                    (true, _) => return Err(denied("ec2:DescribeInstances")),
+                };
+                let deposed = machine.deposed.clone();
+                Ok(Machine { state, deposed })
             },
         )
+        .await
+    }
+
+    async fn depose(&self, host: &HostName, by: &Trace) -> Result<(), PortError> {
+        let (of, by) = (host.clone(), by.clone());
+        let what = format!("marking {host}");
+        deliver(&self.0, None, what, QUICK, move |core| {
+            if core.state.settings.mutation == Some(Mutation::LeaveNoTrace) {
+                return Ok(());
+            }
+            let machine = core.state.machines.get_mut(&of).expect("a known host");
+            if machine.denied {
+                return Err(denied("ec2:CreateTags"));
+            }
+            machine.deposed = Some(by);
+            Ok(())
+        })
         .await
     }
 

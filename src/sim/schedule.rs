@@ -60,10 +60,9 @@ struct Schedule {
     rng: Rng,
     sim: Sim,
     ann: Operator,
-    /// Works with the same journal: without a store, that is the contract. What
-    /// two journals that know nothing of each other can do wrong is kept from
-    /// two writers by the guards, not from a wrong belief about loss.
+    /// Works with the same journal, or apart with one of his own.
     ben: Operator,
+    apart: bool,
 }
 
 impl Schedule {
@@ -79,10 +78,13 @@ impl Schedule {
         settings.replication_delay = Duration::from_millis(rng.between(1, 40));
         let sim = Sim::new(settings, rng.any());
         let ann = Operator::new(&sim, "ann");
-        // Only two journals can choose the same epoch.
-        let ben = match mutation {
-            Some(Mutation::AcceptOldEpoch) => Operator::new(&sim, "ben"),
-            _ => ann.beside("ben"),
+        // Only two journals can choose the same epoch, or need traces.
+        let needed = [Mutation::AcceptOldEpoch, Mutation::LeaveNoTrace];
+        let apart = rng.permille(400) || mutation.is_some_and(|it| needed.contains(&it));
+        let ben = if apart {
+            Operator::new(&sim, "ben")
+        } else {
+            ann.beside("ben")
         };
         Self {
             seed,
@@ -90,6 +92,7 @@ impl Schedule {
             sim,
             ann,
             ben,
+            apart,
         }
     }
 
@@ -185,7 +188,9 @@ impl Schedule {
         }
     }
 
-    /// Operators vouch only for machines that are truly off, and that stay so.
+    /// Operators vouch only for machines that are truly off, and that stay so,
+    /// and where the cloud denies them the trace, only those who share a
+    /// journal do.
     fn vouch(&mut self) -> Option<String> {
         let core = self.sim.lock();
         let primary = core
@@ -195,30 +200,35 @@ impl Schedule {
             .find(|database| database.state == PostgresState::Primary);
         let off = primary.is_none();
         drop(core);
-        (off && self.rng.permille(100)).then(|| "I saw the rack dark".to_owned())
+        (off && !self.apart && self.rng.permille(100)).then(|| "I saw the rack dark".to_owned())
     }
 
     fn alone(&mut self, command: Command) {
+        let bens = self.apart && self.rng.permille(400);
         if self.rng.permille(300) {
             let record = usize::try_from(self.rng.between(1, 45)).expect("small");
-            self.ann.store.crash_at(CrashPoint {
-                record,
-                durable: self.rng.permille(500),
-            });
+            let durable = self.rng.permille(500);
+            let point = CrashPoint { record, durable };
+            self.one(bens).store.crash_at(point);
         } else if self.rng.permille(100) {
-            let interrupt = self.ann.interrupt.clone();
+            let interrupt = self.one(bens).interrupt.clone();
             let wait = Duration::from_millis(self.rng.between(1, 3_000));
             self.sim.lock().later(wait, move |core| {
                 core.tell("Ctrl-C");
                 interrupt.set();
             });
         }
-        let ann = &self.ann;
-        if self.sim.run(command.give(ann)).is_none() {
-            self.sim.lock().tell("ann's process is gone");
+        let operator = self.one(bens);
+        if self.sim.run(command.give(operator)).is_none() {
+            let name = if bens { "ben" } else { "ann" };
+            self.sim.lock().tell(format!("{name}'s process is gone"));
         }
-        self.ann.store.process_died();
-        self.ann.interrupt.clear();
+        operator.store.process_died();
+        operator.interrupt.clear();
+    }
+
+    fn one(&self, ben: bool) -> &Operator {
+        if ben { &self.ben } else { &self.ann }
     }
 
     /// Ann's process sleeps somewhere in the middle; Ben meanwhile does his.

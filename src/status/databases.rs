@@ -8,7 +8,7 @@ use super::{
 use crate::{
     decide::{Diagnosis, diagnose},
     ids::HostName,
-    observation::{Knowledge, MachineState},
+    observation::Knowledge,
     order::{PostgresState, WantedRole},
     topology::{Replication, Role, Topology},
 };
@@ -165,18 +165,6 @@ pub fn state(state: PostgresState) -> &'static str {
         PostgresState::Standby => "standby",
         PostgresState::Stopping => "stopping",
         PostgresState::Hung => "hung",
-    }
-}
-
-/// A machine's state in a word.
-pub fn machine(state: MachineState) -> &'static str {
-    match state {
-        MachineState::Pending => "pending",
-        MachineState::Running => "running",
-        MachineState::Stopping => "stopping",
-        MachineState::Stopped => "stopped",
-        MachineState::ShuttingDown => "shutting-down",
-        MachineState::Terminated => "terminated",
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    databases::{ago, machine},
+    databases::ago,
     findings::{Finding, Severity},
     view::View,
 };
@@ -29,8 +29,8 @@ pub fn dark_sites(topology: &Topology, view: &View) -> Vec<Finding> {
     let dark = topology.sites.values().filter(|site| is_dark(view, site));
     dark.map(|site| {
         let off = site.hosts.keys().all(|host| {
-            let state = view.snapshot.machines.get(host).and_then(Knowledge::known);
-            state.is_some_and(|state| state.is_down())
+            let machine = view.snapshot.machines.get(host).and_then(Knowledge::known);
+            machine.is_some_and(|machine| machine.is_down())
         });
         let (name, region) = (&site.name, &site.region);
         if off {
@@ -281,10 +281,10 @@ pub fn hosts(topology: &Topology, view: &View) -> Vec<Finding> {
             continue;
         }
         let name = &host.name;
-        if let Some(Knowledge::Known(state)) = view.snapshot.machines.get(name)
-            && *state != MachineState::Running
+        if let Some(Knowledge::Known(machine)) = view.snapshot.machines.get(name)
+            && machine.state != MachineState::Running
         {
-            let text = format!("the machine of {name} is {}", machine(*state));
+            let text = format!("the machine of {name} is {}", machine.state.word());
             let finding = Finding::new("machine-down", Severity::Degraded, text);
             found.push(finding.next("hafail deploy"));
             continue;

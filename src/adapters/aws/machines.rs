@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_ec2::types::{Address, Instance, InstanceStateName};
+use aws_sdk_ec2::types::{Address, Instance, InstanceStateName, Tag};
 
 use super::{
     Regional,
@@ -67,16 +67,36 @@ fn state_of(instance: &Instance) -> String {
     name.map_or("unknown", InstanceStateName::as_str).to_owned()
 }
 
-/// The state of an instance: `pending`, `running`, `stopping`, `stopped`,
-/// `shutting-down` or `terminated`; none: there is no such instance.
+/// The state of an instance (`pending`, `running`, `stopping`, `stopped`,
+/// `shutting-down` or `terminated`) and its tags; none: there is no such
+/// instance.
 ///
 /// # Errors
 /// The region did not answer within seconds.
-pub async fn state(at: &Regional, instance: &str) -> Result<Option<String>, CloudError> {
+pub async fn state(
+    at: &Regional,
+    instance: &str,
+) -> Result<Option<(String, BTreeMap<String, String>)>, CloudError> {
     let request = at.quick.describe_instances().instance_ids(instance);
     let answer = call!("ec2:DescribeInstances", &at.region, request)?;
     let mut instances = answer.reservations().iter().flat_map(|it| it.instances());
-    Ok(instances.next().map(state_of))
+    Ok(instances.next().map(|it| (state_of(it), tags(it.tags()))))
+}
+
+/// Sets a tag of an instance.
+///
+/// # Errors
+/// The region did not answer within seconds, or refused.
+pub async fn set_tag(
+    at: &Regional,
+    instance: &str,
+    name: &str,
+    value: &str,
+) -> Result<(), CloudError> {
+    let tag = Tag::builder().key(name).value(value).build();
+    let request = at.quick.create_tags().resources(instance).tags(tag);
+    call!("ec2:CreateTags", &at.region, request)?;
+    Ok(())
 }
 
 /// Asks for a stop without a shutdown of the operating system, and returns at
