@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ids::{Epoch, HostName, SiteName},
-    order::GuardStatus,
+    order::{GuardStatus, Trace},
 };
 
 /// Knowledge of something outside.
@@ -112,16 +112,6 @@ pub struct Machine {
     /// primary. Its own guard knows nothing of that run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deposed: Option<Trace>,
-}
-
-/// What a run leaves behind where it had an effect, for those who do not have
-/// its journal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Trace {
-    pub epoch: Epoch,
-    /// Id of the run.
-    pub run: String,
 }
 
 impl Machine {

@@ -5,10 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    ids::{Epoch, HostName, Lsn, Timeline},
-    observation::Trace,
-};
+use crate::ids::{Epoch, HostName, Lsn, Timeline};
 
 /// What a guard says of its PostgreSQL: the answer of `GET /status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +32,16 @@ impl GuardStatus {
             run: self.run.clone().unwrap_or_default(),
         }
     }
+}
+
+/// What a run leaves behind where it had an effect, for those who do not have
+/// its journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trace {
+    pub epoch: Epoch,
+    /// Id of the run.
+    pub run: String,
 }
 
 /// What a guard wants its PostgreSQL to be.

@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use super::aws::{Clients, machines};
 use crate::{
     ids::{Epoch, HostName, Region},
-    observation::{Machine, MachineState, Trace},
+    observation::{Machine, MachineState},
+    order::Trace,
     ports::{
         PortError,
         cloud::{CloudError, Fault},

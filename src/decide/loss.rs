@@ -3,7 +3,8 @@
 
 use crate::{
     ids::{Epoch, HostName},
-    observation::{Knowledge, Trace},
+    observation::Knowledge,
+    order::Trace,
     plan::Loss,
     ports::store::RunId,
 };

@@ -3,10 +3,7 @@
 use async_trait::async_trait;
 
 use super::PortError;
-use crate::{
-    ids::HostName,
-    observation::{Machine, Trace},
-};
+use crate::{ids::HostName, observation::Machine, order::Trace};
 
 /// Asks and tells the cloud.
 #[async_trait]

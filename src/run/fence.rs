@@ -7,8 +7,8 @@ use futures::future::{Either, select};
 use crate::{
     ids::HostName,
     journal::{Fact, Proof, ProofKind},
-    observation::{Machine, MachineState, Trace},
-    order::{Order, PostgresState, WantedRole},
+    observation::{Machine, MachineState},
+    order::{Order, PostgresState, Trace, WantedRole},
     ports::PortError,
     step::FenceWay,
 };

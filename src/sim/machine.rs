@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::{
     ids::{HostName, SiteName},
-    observation::{MachineState, Trace},
+    observation::MachineState,
+    order::Trace,
 };
 
 use super::Core;

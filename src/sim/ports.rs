@@ -8,8 +8,8 @@ use async_trait::async_trait;
 
 use crate::{
     ids::HostName,
-    observation::{Machine, MachineState, ProxyOrder, ProxyStatus, QueueStatus, Trace},
-    order::{GuardStatus, OrderAnswer, OrderRequest},
+    observation::{Machine, MachineState, ProxyOrder, ProxyStatus, QueueStatus},
+    order::{GuardStatus, OrderAnswer, OrderRequest, Trace},
     ports::{
         PortError, World, guards::Guards, machines::Machines, proxies::Proxies, queues::Queues,
     },

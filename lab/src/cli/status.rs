@@ -1,6 +1,7 @@
 //! `hafail-lab status` and `hafail-lab env`.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use anyhow::{Context, bail};
 
@@ -64,13 +65,17 @@ fn table(settings: &Settings, report: &Report) -> String {
     text
 }
 
-/// The variables, as a shell reads them.
+/// The variables, as a shell reads them. The programs beside this one are
+/// found from then on.
 pub(super) fn environment(settings: &Settings) -> anyhow::Result<String> {
     if settings.record()?.is_none() {
         bail!("lab `{}` is not up; hafail-lab up starts it", settings.name);
     }
+    let program = std::env::current_exe()?;
+    let programs = program.parent().unwrap_or(Path::new("/")).display();
     Ok(format!(
-        "export AWS_ENDPOINT_URL=http://{}\n\
+        "case \":$PATH:\" in *\":{programs}:\"*) ;; *) PATH=\"{programs}:$PATH\" ;; esac\n\
+         export AWS_ENDPOINT_URL=http://{}\n\
          export AWS_ACCESS_KEY_ID=lab\n\
          export AWS_SECRET_ACCESS_KEY=lab\n\
          export AWS_EC2_METADATA_DISABLED=true\n\
