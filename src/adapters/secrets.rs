@@ -43,12 +43,31 @@ impl Vault {
     /// # Errors
     /// The directory cannot be made, or others can read it.
     pub fn open(home: &Path, topology: &Topology) -> Result<Self, VaultError> {
-        Ok(Self {
-            store: Store::open(home.join(&topology.name).join("secrets"))?,
+        Ok(Self::of(Store::open(directory(home, topology))?, topology))
+    }
+
+    /// The vault as it is, for plans and dry runs: whatever is missing is made
+    /// in memory and never written, not even the directory.
+    ///
+    /// # Errors
+    /// Others can read the directory.
+    pub fn look(home: &Path, topology: &Topology) -> Result<Self, VaultError> {
+        Ok(Self::of(Store::look(directory(home, topology))?, topology))
+    }
+
+    fn of(store: Store, topology: &Topology) -> Self {
+        Self {
+            store,
             topology: topology.name.clone(),
             sources: topology.secrets.clone(),
             ssh_key: topology.access.ssh_key.clone(),
-        })
+        }
+    }
+
+    /// Whether there is a key for SSH already, stated or generated.
+    #[must_use]
+    pub fn has_ssh_key(&self) -> bool {
+        self.ssh_key.is_some() || self.store.path(SSH_KEY).exists()
     }
 
     /// Where the secrets are kept.
@@ -192,6 +211,10 @@ impl Vault {
     }
 }
 
+fn directory(home: &Path, topology: &Topology) -> PathBuf {
+    home.join(&topology.name).join("secrets")
+}
+
 /// The machine that this runs on.
 pub struct ThisMachine;
 
@@ -316,6 +339,40 @@ mod tests {
         for file in files {
             assert_eq!(mode(&file), 0o600, "{}", file.display());
         }
+    }
+
+    #[test]
+    fn a_look_makes_nothing_that_stays() {
+        let home = tempfile::tempdir().unwrap();
+        let looked = Vault::look(home.path(), &topology()).unwrap();
+        assert!(!looked.has_ssh_key());
+        let secret = |vault: &Vault| {
+            let secret = vault.secret(SecretName::QueuePassword).unwrap();
+            reveal(&secret).to_owned()
+        };
+        assert_eq!(secret(&looked), secret(&looked), "it keeps its word");
+        let issued = looked.certificate("site1-db", &[], &[]).unwrap();
+        let again = looked.certificate("site1-db", &[], &[]).unwrap();
+        assert_eq!(issued.cert_pem, again.cert_pem);
+        looked.ssh_key().unwrap();
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+
+        let vault = Vault::open(home.path(), &topology()).unwrap();
+        let issued = vault.certificate("site1-db", &[], &[]).unwrap();
+        let kept = secret(&vault);
+        let files = || fs::read_dir(vault.directory()).unwrap().count();
+        let before = files();
+        let looked = Vault::look(home.path(), &topology()).unwrap();
+        assert_eq!(secret(&looked), kept);
+        let same = looked.certificate("site1-db", &[], &[]).unwrap();
+        assert_eq!(same.cert_pem, issued.cert_pem);
+        let address = "10.10.1.5".parse().unwrap();
+        let other = looked.certificate("site1-db", &[], &[address]).unwrap();
+        assert_ne!(other.cert_pem, issued.cert_pem);
+        looked.secret(SecretName::DatabaseUser).unwrap();
+        assert_eq!(files(), before);
+        let same = vault.certificate("site1-db", &[], &[]).unwrap();
+        assert_eq!(same.cert_pem, issued.cert_pem);
     }
 
     #[test]

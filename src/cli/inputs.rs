@@ -51,6 +51,14 @@ impl Context {
     pub fn vault(&self, topology: &Topology) -> Result<Vault, CommandError> {
         Ok(Vault::open(&self.home, topology)?)
     }
+
+    /// Opens the vault of the topology for a plan: nothing is written.
+    ///
+    /// # Errors
+    /// Others can read the directory.
+    pub fn vault_as_it_is(&self, topology: &Topology) -> Result<Vault, CommandError> {
+        Ok(Vault::look(&self.home, topology)?)
+    }
 }
 
 /// Reads a topology file with all that is wrong or doubtful.

@@ -89,9 +89,12 @@ fn public_key(
     if topology.provision.is_none() {
         return Ok(None);
     }
-    let vault = context.vault(topology)?;
-    let exists = topology.access.ssh_key.is_some() || vault.directory().join("id_ed25519").exists();
-    if !exists && !make {
+    let vault = if make {
+        context.vault(topology)?
+    } else {
+        context.vault_as_it_is(topology)?
+    };
+    if !vault.has_ssh_key() && !make {
         return Ok(None);
     }
     let key = vault.ssh_key()?;

@@ -2,10 +2,12 @@
 //! all.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     io::Write,
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use rustix::fs::FlockOperation;
@@ -95,6 +97,8 @@ fn parent(path: &Path) -> &Path {
 /// A directory of small private files.
 pub(super) struct Store {
     directory: PathBuf,
+    /// What was made in memory alone, by file name, where nothing is kept.
+    unkept: Option<Mutex<BTreeMap<String, String>>>,
 }
 
 impl Store {
@@ -118,7 +122,27 @@ impl Store {
                 tree.display()
             );
         }
-        Ok(Self { directory })
+        Ok(Self {
+            directory,
+            unkept: None,
+        })
+    }
+
+    /// The same directory, which may be missing, for reading only: what is
+    /// made lasts as long as this and is never written.
+    pub fn look(directory: PathBuf) -> Result<Self, VaultError> {
+        if directory.exists() {
+            refuse_public(&directory)?;
+        }
+        Ok(Self {
+            directory,
+            unkept: Some(Mutex::default()),
+        })
+    }
+
+    fn unkept(&self) -> Option<MutexGuard<'_, BTreeMap<String, String>>> {
+        let made = self.unkept.as_ref()?;
+        Some(made.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub fn directory(&self) -> &Path {
@@ -131,6 +155,9 @@ impl Store {
 
     /// The content of a file, if it exists and is private.
     pub fn get(&self, name: &str) -> Result<Option<String>, VaultError> {
+        if let Some(text) = self.unkept().and_then(|made| made.get(name).cloned()) {
+            return Ok(Some(text));
+        }
         let path = self.path(name);
         match fs::read_to_string(&path) {
             Ok(text) => refuse_public(&path).map(|()| Some(text)),
@@ -150,6 +177,9 @@ impl Store {
             return Ok(text);
         }
         let text = make()?;
+        if let Some(mut made) = self.unkept() {
+            return Ok(made.entry(name.to_owned()).or_insert(text).clone());
+        }
         let path = self.path(name);
         match self.temporary(&text)?.persist_noclobber(&path) {
             Ok(_) => self.settle().map(|()| text),
@@ -169,6 +199,10 @@ impl Store {
 
     /// Replaces a file as a whole.
     pub fn replace(&self, name: &str, text: &str) -> Result<(), VaultError> {
+        if let Some(mut made) = self.unkept() {
+            made.insert(name.to_owned(), text.to_owned());
+            return Ok(());
+        }
         let path = self.path(name);
         let persisted = self.temporary(text)?.persist(&path);
         persisted.map_err(|failed| VaultError::Write {
@@ -183,6 +217,9 @@ impl Store {
         &self,
         work: impl FnOnce() -> Result<T, VaultError>,
     ) -> Result<T, VaultError> {
+        if self.unkept.is_some() {
+            return work();
+        }
         let path = self.directory.clone();
         let failed = |source: io::Error| VaultError::Read { path, source };
         let directory = fs::File::open(&self.directory).map_err(failed.clone())?;
