@@ -4,6 +4,7 @@ mod error;
 mod inputs;
 mod operating;
 mod playbooks;
+mod preview;
 mod provisioning;
 mod reach;
 mod ui;

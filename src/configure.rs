@@ -8,6 +8,7 @@ mod compile;
 mod diff;
 mod host;
 mod library;
+pub mod outlook;
 mod prepare;
 mod report;
 mod script;
@@ -20,7 +21,7 @@ use futures::future::join_all;
 use tokio::time::Instant;
 
 pub use library::{Library, LibraryError, Loaded, Source};
-pub use report::{Counts, Durations, Entry, Event, Failure, Outcome, Report, StepEnded};
+pub use report::{Counts, Durations, Entry, Event, Failure, Outcome, Report, StepEnded, Untold};
 pub use secrets::{PLACEHOLDER, Redactor, Secrets, Tls};
 
 use crate::{
@@ -32,6 +33,7 @@ use crate::{
 };
 use compile::{Compiled, LocalFiles};
 use host::HostRun;
+use report::Before;
 
 /// Everything that a run stands on.
 pub struct Request<'a> {
@@ -51,6 +53,9 @@ pub struct Request<'a> {
 pub struct Options {
     /// Show what would change, and change nothing.
     pub dry_run: bool,
+    /// In a dry run: more than what these hosts need would change. What does
+    /// not hold yet may hold then.
+    pub more_would_change: bool,
     /// Only the hosts of these sites; all when empty.
     pub sites: Vec<SiteName>,
     /// Only these hosts; all when empty.
@@ -96,6 +101,7 @@ pub struct Prepared {
     files: LocalFiles,
     redactor: Redactor,
     dry_run: bool,
+    more_would_change: bool,
 }
 
 struct PreparedPlay {
@@ -133,7 +139,14 @@ impl Prepared {
         };
         let mut plays = self.plays.iter();
         for play in plays.by_ref() {
-            if !self.run_play(play, remote, &tell).await && !self.dry_run {
+            let mut before = Before::default();
+            if self.dry_run
+                && let Ok(report) = report.lock()
+            {
+                before = report.before();
+                before.unsettled |= self.more_would_change;
+            }
+            if !self.run_play(play, remote, &tell, &before).await && !self.dry_run {
                 break;
             }
         }
@@ -144,19 +157,28 @@ impl Prepared {
     }
 
     /// Whether all hosts did all of it.
-    async fn run_play(&self, play: &PreparedPlay, remote: &dyn Remote, tell: Events<'_>) -> bool {
+    async fn run_play(
+        &self,
+        play: &PreparedPlay,
+        remote: &dyn Remote,
+        tell: Events<'_>,
+        before: &Before,
+    ) -> bool {
         let started = Instant::now();
+        let hosts = play.hosts.iter();
+        let hosts = hosts.filter(|(host, _)| !before.lost.contains(host));
         tell(&Event::PlayStarted {
             play: play.name.clone(),
-            hosts: play.hosts.iter().map(|(host, _)| host.clone()).collect(),
+            hosts: hosts.clone().map(|(host, _)| host.clone()).collect(),
         });
-        let runs = play.hosts.iter().map(|(host, compiled)| {
+        let runs = hosts.map(|(host, compiled)| {
             let context = host::Context {
                 remote,
                 tell,
                 redactor: &self.redactor,
                 files: &self.files,
                 dry_run: self.dry_run,
+                before,
             };
             HostRun::new(context, host, play.name.as_str(), &play.id, compiled).run()
         });
@@ -164,7 +186,7 @@ impl Prepared {
         if play.serial {
             for run in runs {
                 succeeded &= run.await;
-                if !succeeded {
+                if !succeeded && !self.dry_run {
                     break;
                 }
             }

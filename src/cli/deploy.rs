@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::{
     CommandError, Context, Exit, playbooks,
+    preview::{Preview, Wish},
     provisioning::{Provisioning, instances_of},
 };
 use crate::{
@@ -27,7 +28,7 @@ pub struct Args {
     #[arg(short, long)]
     yes: bool,
 
-    /// Show what would change, and change nothing.
+    /// Show what would change, resources and hosts, and change nothing.
     #[arg(long)]
     dry_run: bool,
 
@@ -68,13 +69,18 @@ struct Document {
 pub async fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let topology = context.ready_topology()?;
     let replace = instances_of(&topology, &args.replace)?;
-    let look = Provisioning::look(context, &topology, !args.dry_run).await?;
-    let changes = look.changes(&replace);
     if args.dry_run {
-        let document = render::document(&topology.name, &changes, &look.found);
-        context.ui.data(&render::text(&changes), &document);
+        let wish = Wish {
+            replace: &replace,
+            resources_only: args.provision_only,
+            playbooks: args.playbooks.as_deref(),
+            agent_binary: args.agent_binary.as_deref(),
+        };
+        Preview::look(context, &topology, &wish).await?.show(context);
         return Ok(Exit::Success);
     }
+    let look = Provisioning::look(context, &topology, true).await?;
+    let changes = look.changes(&replace);
     let applied = provision_all(context, &args, &look, &changes).await?;
     let found = find_hosts(&topology, &look).await?;
     let configured = if args.provision_only {

@@ -5,7 +5,7 @@ mod progress;
 mod summary;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -21,6 +21,7 @@ use crate::{
         agent::{Agent, AgentError},
     },
     ids::{HostName, SiteName},
+    inventory::Inventory,
     order::{GuardStatus, PostgresState},
     ports::remote::{Endpoint, Remote},
     provision::FoundHosts,
@@ -42,6 +43,11 @@ pub(super) struct Job<'a> {
     pub agent_binary: Option<&'a Path>,
     pub vars: BTreeMap<String, Value>,
     pub options: Options,
+    /// Hosts that are not worked on, as templates of the others shall know
+    /// them where they were not found.
+    pub assumed: Inventory,
+    /// Show progress on a terminal only: what is found is told at the end.
+    pub quiet: bool,
 }
 
 /// Runs a playbook and shows its progress.
@@ -56,28 +62,48 @@ pub(super) async fn run(
     found: &FoundHosts,
     job: Job<'_>,
 ) -> Result<Report, CommandError> {
-    let (library, name) = library(context, job.playbooks, job.playbook)?;
+    // A wrong name is told before hosts that are missing.
+    library(context, job.playbooks, job.playbook)?;
     reach::missing(found, &asked_for(topology, &job.options))?;
     let ssh = context.ssh(vault, found)?;
+    run_over(&ssh, context, topology, vault, found, job).await
+}
+
+/// The same over connections that exist.
+///
+/// # Errors
+/// The same.
+pub(super) async fn run_over(
+    ssh: &Ssh,
+    context: &Context,
+    topology: &Topology,
+    vault: &Vault,
+    found: &FoundHosts,
+    job: Job<'_>,
+) -> Result<Report, CommandError> {
+    let (library, name) = library(context, job.playbooks, job.playbook)?;
     let mut vars = job.vars;
     if !vars.contains_key("primary_site") {
-        let site = primary_site(context, topology, &ssh).await;
+        let asked = found.inventory.hosts.keys();
+        let site = primary_site(context, topology, ssh, asked.collect()).await;
         vars.insert("primary_site".to_owned(), site.to_string().into());
     }
     describe_agent(job.agent_binary, &mut vars)?;
-    let secrets = secrets(topology, vault, found)?;
+    let mut inventory = job.assumed;
+    inventory.hosts.extend(found.inventory.hosts.clone());
+    let secrets = secrets(topology, vault, &inventory)?;
     let prepared = configure::prepare(&Request {
         library: &library,
         playbook: &name,
         topology,
-        inventory: &found.inventory,
+        inventory: &inventory,
         secrets: &secrets,
         vars,
         options: job.options,
     })?;
-    let progress = Progress::new(&context.ui);
+    let progress = Progress::new(&context.ui, job.quiet);
     let tell = |event: &configure::Event| progress.tell(event);
-    let running = prepared.run(&ssh, &tell);
+    let running = prepared.run(ssh, &tell);
     tokio::select! {
         report = running => {
             progress.finish();
@@ -182,9 +208,16 @@ fn asked_for(topology: &Topology, options: &Options) -> Vec<HostName> {
 
 /// The site whose database accepts writes, as the guards say; the initial one
 /// before there is any.
-async fn primary_site(context: &Context, topology: &Topology, ssh: &Ssh) -> SiteName {
+async fn primary_site(
+    context: &Context,
+    topology: &Topology,
+    ssh: &Ssh,
+    reachable: BTreeSet<&HostName>,
+) -> SiteName {
     let port = topology.database.guard_port;
-    let asked = topology.hosts_with(Role::Db).map(async |host| {
+    let databases = topology.hosts_with(Role::Db);
+    let databases = databases.filter(|host| reachable.contains(&host.name));
+    let asked = databases.map(async |host| {
         let status = tokio::time::timeout(GUARD_ANSWERS, guard_status(ssh, &host.name, port));
         (host.site.clone(), status.await.ok().flatten())
     });
@@ -259,7 +292,7 @@ fn describe_agent(
 fn secrets(
     topology: &Topology,
     vault: &Vault,
-    found: &FoundHosts,
+    inventory: &Inventory,
 ) -> Result<Secrets, CommandError> {
     let mut secrets = Secrets::default();
     for name in SecretName::ALL {
@@ -267,7 +300,7 @@ fn secrets(
         secrets.values.insert(key, vault.secret(name)?);
     }
     for host in topology.hosts() {
-        let entry = found.inventory.hosts.get(&host.name);
+        let entry = inventory.hosts.get(&host.name);
         let private = entry.map(|entry| entry.private_address.into());
         let public = entry.and_then(|entry| entry.public_address).map(Into::into);
         let addresses: Vec<std::net::IpAddr> = private.into_iter().chain(public).collect();

@@ -1,5 +1,7 @@
 //! The hosts of a deployment and the way to them.
 
+use std::time::Duration;
+
 use crate::{
     adapters::{
         aws::{Aws, Clients},
@@ -7,7 +9,7 @@ use crate::{
         ssh::Ssh,
     },
     ids::HostName,
-    ports::remote::RemoteError,
+    ports::remote::{Command, Remote, RemoteError},
     provision::{FoundHosts, find_inventory},
     topology::Topology,
 };
@@ -29,6 +31,20 @@ impl Context {
     pub(super) fn ssh(&self, vault: &Vault, found: &FoundHosts) -> Result<Ssh, CommandError> {
         Ok(Ssh::new(&found.inventory, vault.ssh_key()?))
     }
+}
+
+/// Whether a host runs a command now, without being root.
+///
+/// # Errors
+/// Why not.
+pub(super) async fn answers(remote: &dyn Remote, host: &HostName) -> Result<(), RemoteError> {
+    let nothing = Command {
+        script: "true".to_owned(),
+        stdin: Vec::new(),
+        root: false,
+        deadline: Duration::from_secs(10),
+    };
+    remote.run(host, nothing).await.map(drop)
 }
 
 /// What to say when hosts that are needed were not found.

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     configure::Options,
     ids::{HostName, SiteName},
+    inventory::Inventory,
 };
 
 /// Arguments of `hafail run`.
@@ -65,12 +66,19 @@ pub async fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
         vars: vars.map(|(name, value)| (name, value.into())).collect(),
         options: Options {
             dry_run: args.dry_run,
+            more_would_change: false,
             sites: args.site,
             hosts: args.host,
         },
+        assumed: Inventory::default(),
+        quiet: false,
     };
     let found = context.find_hosts(&topology).await;
-    let vault = context.vault(&topology)?;
+    let vault = if job.options.dry_run {
+        context.vault_as_it_is(&topology)?
+    } else {
+        context.vault(&topology)?
+    };
     let report = playbooks::run(context, &topology, &vault, &found, job).await?;
     playbooks::show(context, &report);
     playbooks::outcome(&report)

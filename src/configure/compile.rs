@@ -107,6 +107,7 @@ fn bare(name: &str, place: &str) -> Task {
         notify: Vec::new(),
         hidden: false,
         show: false,
+        waits: false,
         wanted: None,
         remedy: String::new(),
     }

@@ -11,7 +11,7 @@ use super::{
     Events, Redactor,
     compile::{Compiled, LocalFiles},
     diff,
-    report::{Event, Outcome, StepEnded},
+    report::{Before, Event, Outcome, StepEnded},
     script::{self, Line, Script, Verdict, Word},
     task::{Act, Task},
 };
@@ -33,6 +33,7 @@ pub(super) struct Context<'a> {
     pub redactor: &'a Redactor,
     pub files: &'a LocalFiles,
     pub dry_run: bool,
+    pub before: &'a Before,
 }
 
 /// A play on its way through a host.
@@ -49,6 +50,8 @@ pub(super) struct HostRun<'a> {
     pulled: Vec<String>,
     /// The first task that is not done yet.
     next: usize,
+    /// In a dry run: something before would or may have changed.
+    unsettled: bool,
 }
 
 /// The host has ended the play early; it has been told.
@@ -87,6 +90,7 @@ impl<'a> HostRun<'a> {
             pending: BTreeSet::new(),
             pulled: Vec::new(),
             next: 0,
+            unsettled: context.before.unsettled,
         }
     }
 
@@ -185,6 +189,7 @@ impl<'a> HostRun<'a> {
             handlers: self.keys.clone(),
             pulled: self.pulled.clone(),
             dry: self.context.dry_run,
+            after_changes: self.context.before.changed,
         };
         let started = Instant::now();
         let first = act.unwrap_or(self.next).min(tasks.len().saturating_sub(1));
@@ -266,6 +271,10 @@ impl<'a> HostRun<'a> {
     fn take(&mut self, verdict: Verdict, took: Duration) -> Result<(), Stopped> {
         let task = &self.tasks[verdict.task];
         let why = self.shown(&verdict.why);
+        if self.context.dry_run {
+            self.take_dry(task, &verdict, why);
+            return Ok(());
+        }
         match verdict.word {
             Word::Ok => self.ended(
                 task,
@@ -274,13 +283,8 @@ impl<'a> HostRun<'a> {
                 },
                 took,
             ),
-            Word::Skipped => self.ended(task, Outcome::Skipped { why }, took),
-            Word::Failed => {
-                let stopped = self.failed(task, why, took);
-                if !self.context.dry_run {
-                    return Err(stopped);
-                }
-            }
+            Word::Skipped | Word::Untold => self.ended(task, Outcome::Skipped { why }, took),
+            Word::Failed => return Err(self.failed(task, why, took)),
             Word::Changed => {
                 self.pending.extend(&task.notify);
                 self.ended(
@@ -292,18 +296,42 @@ impl<'a> HostRun<'a> {
                     took,
                 );
             }
-            Word::Todo if self.context.dry_run => {
-                self.pending.extend(&task.notify);
-                let diff = task.wanted.as_ref().map(|wanted| {
-                    let old = verdict.old.unwrap_or_default();
-                    diff::of(&old, wanted, self.context.redactor)
-                });
-                let diff = diff.filter(|diff| !diff.is_empty());
-                self.ended(task, Outcome::Changed { what: why, diff }, took);
-            }
             Word::Todo => {}
         }
         Ok(())
+    }
+
+    /// What a look says of a step in a dry run. Where something before it
+    /// would have changed, what does not hold now may well hold then: that is
+    /// neither a failure nor a change.
+    fn take_dry(&mut self, task: &Task, verdict: &Verdict, why: String) {
+        let open = self.unsettled && (task.waits || verdict.word == Word::Failed);
+        let outcome = match verdict.word {
+            Word::Todo | Word::Failed if open => Outcome::Untold {
+                why: format!("can be told only after the steps before it; now: {why}"),
+            },
+            Word::Ok => Outcome::Ok {
+                output: task.show.then_some(why),
+            },
+            Word::Skipped => Outcome::Skipped { why },
+            Word::Untold => Outcome::Untold { why },
+            Word::Failed => {
+                self.failed(task, why, Duration::ZERO);
+                return;
+            }
+            Word::Todo | Word::Changed => {
+                self.pending.extend(&task.notify);
+                let diff = task.wanted.as_ref().map(|wanted| {
+                    let old = verdict.old.as_deref().unwrap_or_default();
+                    diff::of(old, wanted, self.context.redactor)
+                });
+                let diff = diff.filter(|diff| !diff.is_empty());
+                Outcome::Changed { what: why, diff }
+            }
+        };
+        let settled = matches!(outcome, Outcome::Ok { .. } | Outcome::Skipped { .. });
+        self.unsettled |= !settled && !task.hidden;
+        self.ended(task, outcome, Duration::ZERO);
     }
 
     /// The last lines, without secrets.
@@ -336,7 +364,12 @@ impl<'a> HostRun<'a> {
         } else {
             task.remedy.clone()
         };
-        self.ended(task, Outcome::Failed { why, remedy }, took);
+        let outcome = Outcome::Failed {
+            why,
+            remedy,
+            unreachable: false,
+        };
+        self.ended(task, outcome, took);
         Stopped
     }
 
@@ -344,7 +377,12 @@ impl<'a> HostRun<'a> {
         let (why, remedy) = (error.to_string(), error.remedy());
         let why = self.context.redactor.clean(&why);
         // Also a hidden step is told when it failed.
-        self.ended(task, Outcome::Failed { why, remedy }, took);
+        let outcome = Outcome::Failed {
+            why,
+            remedy,
+            unreachable: true,
+        };
+        self.ended(task, outcome, took);
         Stopped
     }
 }

@@ -49,6 +49,7 @@ pub(super) fn prepare(request: &Request<'_>) -> Result<Prepared, ConfigureError>
         files: preparation.files,
         redactor: Redactor::new(request.secrets),
         dry_run: request.options.dry_run,
+        more_would_change: request.options.more_would_change,
     })
 }
 

@@ -1,6 +1,9 @@
 //! What happened on the hosts: events while it runs, and their sum.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde::Serialize;
 
@@ -52,10 +55,16 @@ pub enum Outcome {
     Skipped {
         why: String,
     },
+    /// A dry run cannot tell what would become of it.
+    Untold {
+        why: String,
+    },
     Failed {
         /// What the host said.
         why: String,
         remedy: String,
+        /// The host was lost: nothing is known of what follows there.
+        unreachable: bool,
     },
 }
 
@@ -66,10 +75,23 @@ pub struct Report {
     pub dry_run: bool,
     pub hosts: BTreeMap<HostName, Counts>,
     pub changed: Vec<Entry>,
+    /// Steps of which a dry run cannot tell.
+    pub untold: Vec<Untold>,
     pub failed: Vec<Failure>,
     pub durations: Durations,
     /// Plays that were not begun because of failures before.
     pub not_begun: Vec<String>,
+}
+
+/// In a dry run, what earlier plays found.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Before {
+    /// Something would have changed by now.
+    pub changed: bool,
+    /// Something would or may have changed by now.
+    pub unsettled: bool,
+    /// Hosts that were lost.
+    pub lost: BTreeSet<HostName>,
 }
 
 /// Steps of one host by how they ended.
@@ -78,6 +100,7 @@ pub struct Counts {
     pub ok: u32,
     pub changed: u32,
     pub skipped: u32,
+    pub untold: u32,
     pub failed: u32,
 }
 
@@ -88,7 +111,18 @@ pub struct Entry {
     pub play: String,
     pub step: String,
     pub what: String,
+    /// In a dry run, the difference without secrets.
+    pub diff: Option<String>,
     pub milliseconds: u64,
+}
+
+/// A step of which a dry run cannot tell.
+#[derive(Clone, Debug, Serialize)]
+pub struct Untold {
+    pub host: HostName,
+    pub play: String,
+    pub step: String,
+    pub why: String,
 }
 
 /// A step that failed.
@@ -101,6 +135,8 @@ pub struct Failure {
     pub place: String,
     pub why: String,
     pub remedy: String,
+    /// The host was lost: nothing is known of what follows there.
+    pub unreachable: bool,
 }
 
 /// Milliseconds.
@@ -115,6 +151,26 @@ impl Report {
     #[must_use]
     pub fn succeeded(&self) -> bool {
         self.failed.is_empty()
+    }
+
+    /// Whether it found or made any difference, or cannot tell.
+    fn is_unsettled(&self) -> bool {
+        !(self.changed.is_empty() && self.untold.is_empty())
+    }
+
+    /// Hosts that were lost on the way.
+    fn lost(&self) -> BTreeSet<HostName> {
+        let lost = self.failed.iter().filter(|failure| failure.unreachable);
+        lost.map(|failure| failure.host.clone()).collect()
+    }
+
+    /// What the plays before leave for the next one.
+    pub(super) fn before(&self) -> Before {
+        Before {
+            changed: !self.changed.is_empty(),
+            unsettled: self.is_unsettled(),
+            lost: self.lost(),
+        }
     }
 
     /// Adds one event.
@@ -140,17 +196,31 @@ impl Report {
         match &ended.outcome {
             Outcome::Ok { .. } => counts.ok += 1,
             Outcome::Skipped { .. } => counts.skipped += 1,
-            Outcome::Changed { what, .. } => {
+            Outcome::Untold { why } => {
+                counts.untold += 1;
+                self.untold.push(Untold {
+                    host: ended.host.clone(),
+                    play: ended.play.clone(),
+                    step: ended.step.clone(),
+                    why: why.clone(),
+                });
+            }
+            Outcome::Changed { what, diff } => {
                 counts.changed += 1;
                 self.changed.push(Entry {
                     host: ended.host.clone(),
                     play: ended.play.clone(),
                     step: ended.step.clone(),
                     what: what.clone(),
+                    diff: diff.clone(),
                     milliseconds: milliseconds(ended.took),
                 });
             }
-            Outcome::Failed { why, remedy } => {
+            Outcome::Failed {
+                why,
+                remedy,
+                unreachable,
+            } => {
                 counts.failed += 1;
                 self.failed.push(Failure {
                     host: ended.host.clone(),
@@ -159,6 +229,7 @@ impl Report {
                     place: ended.place.clone(),
                     why: why.clone(),
                     remedy: remedy.clone(),
+                    unreachable: *unreachable,
                 });
             }
         }

@@ -23,6 +23,8 @@ pub struct Script<'a> {
     /// Images that were fetched already in this run.
     pub pulled: Vec<String>,
     pub dry: bool,
+    /// In a dry run, earlier plays would have changed something.
+    pub after_changes: bool,
 }
 
 /// One line of the answer.
@@ -51,6 +53,8 @@ pub enum Word {
     Ok,
     Todo,
     Skipped,
+    /// A dry run cannot tell.
+    Untold,
     Changed,
     Failed,
 }
@@ -66,6 +70,9 @@ impl Script<'_> {
             quoted(&self.handlers.join(" ")),
         );
         text.push_str(LIBRARY);
+        if self.after_changes {
+            text.push_str("SOMETHING_TO_DO=1\n");
+        }
         if let Some((number, task)) = self.act {
             self.write_act(&mut text, number, task);
         }
@@ -150,6 +157,7 @@ fn read_line(mark: &str, line: &str) -> Option<Line> {
         "ok" => Word::Ok,
         "todo" => Word::Todo,
         "skipped" => Word::Skipped,
+        "untold" => Word::Untold,
         "changed" => Word::Changed,
         "failed" => Word::Failed,
         _ => return None,

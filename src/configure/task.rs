@@ -25,6 +25,8 @@ pub struct Task {
     pub hidden: bool,
     /// Its output is shown.
     pub show: bool,
+    /// It waits for what others do, and changes nothing itself.
+    pub waits: bool,
     /// What a dry run compares with what is there.
     pub wanted: Option<Wanted>,
     /// What to do when it fails.

@@ -102,7 +102,7 @@ impl RemoteError {
                 "name a host of the topology; `hafail plan` lists them".to_owned()
             }
             Self::Connect { host, .. } => format!(
-                "see whether {host} runs and its SSH port is open from here (`hafail plan`), then run the command again"
+                "see whether {host} runs and its SSH port is open from here (`hafail status`), then run the command again"
             ),
             Self::HostKey { host, .. } => format!(
                 "if {host} was rebuilt outside hafail, state its new host key; otherwise somebody may be in between: do not go on"

@@ -9,13 +9,15 @@ use futures::future::join_all;
 use super::super::{
     CommandError, Context,
     playbooks::{self, Job},
+    reach,
 };
 use super::Args;
 use crate::{
     adapters::secrets::Vault,
     configure::{Options, Report},
     ids::HostName,
-    ports::remote::{Command, Remote, RemoteError},
+    inventory::Inventory,
+    ports::remote::{Remote, RemoteError},
     provision::FoundHosts,
     topology::Topology,
 };
@@ -52,24 +54,16 @@ pub(super) async fn configure(
         agent_binary: args.agent_binary.as_deref(),
         vars: std::collections::BTreeMap::new(),
         options: Options::default(),
+        assumed: Inventory::default(),
+        quiet: false,
     };
-    playbooks::run(context, topology, vault, found, job).await
+    playbooks::run_over(&ssh, context, topology, vault, found, job).await
 }
 
 /// Waits until a host runs a command. What a boot mends by itself is retried;
 /// a wrong host key is not.
 async fn booted(ssh: &dyn Remote, host: &HostName) -> Result<(), RemoteError> {
-    let probe = || {
-        ssh.run(
-            host,
-            Command {
-                script: "true".to_owned(),
-                stdin: Vec::new(),
-                root: false,
-                deadline: Duration::from_secs(10),
-            },
-        )
-    };
+    let probe = || reach::answers(ssh, host);
     let patience = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(100))
         .with_max_delay(Duration::from_secs(2))
@@ -84,5 +78,4 @@ async fn booted(ssh: &dyn Remote, host: &HostName) -> Result<(), RemoteError> {
             )
         })
         .await
-        .map(drop)
 }

@@ -18,6 +18,8 @@ use crate::{
 /// The state of what is shown.
 pub(super) struct Progress<'a> {
     ui: &'a Ui,
+    /// Bars alone, no lines.
+    quiet: bool,
     bars: MultiProgress,
     state: Mutex<State>,
 }
@@ -30,9 +32,10 @@ struct State {
 }
 
 impl<'a> Progress<'a> {
-    pub(super) fn new(ui: &'a Ui) -> Self {
+    pub(super) fn new(ui: &'a Ui, quiet: bool) -> Self {
         Self {
             ui,
+            quiet,
             bars: MultiProgress::new(),
             state: Mutex::default(),
         }
@@ -92,7 +95,9 @@ impl<'a> Progress<'a> {
     }
 
     fn line(&self, text: &str) {
-        self.bars.suspend(|| self.ui.status(text));
+        if !self.quiet {
+            self.bars.suspend(|| self.ui.status(text));
+        }
     }
 }
 
@@ -109,7 +114,7 @@ fn text(ended: &StepEnded) -> Option<String> {
         Outcome::Ok {
             output: Some(output),
         } => Some(format!("  {host}: {step}{}", indented(output))),
-        Outcome::Ok { output: None } | Outcome::Skipped { .. } => None,
+        Outcome::Ok { output: None } | Outcome::Skipped { .. } | Outcome::Untold { .. } => None,
         Outcome::Changed { what, diff } => {
             let what = what.lines().next().unwrap_or_default();
             let why = if what.is_empty() {

@@ -23,8 +23,15 @@ fn text(report: &Report) -> String {
     };
     let lines = report.hosts.iter().map(|(host, counts)| {
         format!(
-            "{host:width$}  {} ok, {} {word}, {} skipped, {} failed\n",
-            counts.ok, counts.changed, counts.skipped, counts.failed
+            "{host:width$}  {} ok, {} {word}, {} skipped, {} failed{}\n",
+            counts.ok,
+            counts.changed,
+            counts.skipped,
+            counts.failed,
+            match counts.untold {
+                0 => String::new(),
+                untold => format!(", {untold} not to be told by a dry run"),
+            }
         )
     });
     let mut text: String = lines.collect();

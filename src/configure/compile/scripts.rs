@@ -52,7 +52,8 @@ impl Fill<'_> {
             ..base
         }
         .inlined(match how {
-            "never" => Inline::OnlyLooks,
+            "never" if run.show => Inline::OnlyLooks,
+            "never" => Inline::ChangesNothing,
             "always" => Inline::No,
             // Handlers must be remembered before the script begins.
             _ if notifies => Inline::No,
@@ -117,8 +118,11 @@ impl Fill<'_> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Inline {
     No,
-    /// It changes nothing, and runs in a dry run too.
+    /// What it prints is what it is for: it runs in a dry run too.
     OnlyLooks,
+    /// It leaves nothing changed, but may do something meanwhile, such as
+    /// cast a vote.
+    ChangesNothing,
     /// It says itself whether it changed something.
     TellsChanges,
 }
@@ -128,9 +132,14 @@ impl Task {
         let guard = match inline {
             Inline::No => return self,
             Inline::OnlyLooks => {
-                "if after_changes; then WHY='can be told only after the changes above'; return $SKIPPED; fi"
+                "if after_changes; then WHY='can be told only after the changes before it'; return $UNTOLD; fi"
             }
-            Inline::TellsChanges => "[ -z \"$DRY\" ] || return $TODO",
+            Inline::ChangesNothing => {
+                "if [ -n \"$DRY\" ]; then WHY='a dry run leaves it out'; return $UNTOLD; fi"
+            }
+            Inline::TellsChanges => {
+                "if [ -n \"$DRY\" ]; then WHY='says only when it runs whether it changes anything'; return $UNTOLD; fi"
+            }
         };
         if let Act::Script(act) = &self.act {
             let check = &self.check;
@@ -139,7 +148,7 @@ impl Task {
             );
             self.check_time += self.act_time;
         }
-        if inline == Inline::OnlyLooks {
+        if inline != Inline::TellsChanges {
             self.act = Act::None;
         }
         self

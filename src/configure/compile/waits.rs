@@ -26,6 +26,7 @@ impl Fill<'_> {
             )),
             check_time: ONCE,
             act_time: within + ONCE,
+            waits: true,
             remedy: self.text_or(
                 wait.remedy.as_ref(),
                 "see whether the service runs and the ports are open between the hosts",

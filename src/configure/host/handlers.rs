@@ -49,6 +49,7 @@ impl HostRun<'_> {
             handlers: Vec::new(),
             pulled: self.pulled.clone(),
             dry: false,
+            after_changes: false,
         };
         let started = Instant::now();
         let lines = self.send(&script, handler).await?;
@@ -67,7 +68,7 @@ impl HostRun<'_> {
             Word::Ok => Outcome::Ok {
                 output: handler.show.then_some(why),
             },
-            Word::Skipped => Outcome::Skipped { why },
+            Word::Skipped | Word::Untold => Outcome::Skipped { why },
             Word::Changed => {
                 self.pending.extend(&handler.notify);
                 Outcome::Changed {

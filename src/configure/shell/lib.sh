@@ -6,7 +6,7 @@ export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 umask 022
 declare -A PACKAGE STAT SUM ACTIVE ENABLED STALE LOADED BOX IMAGE
 WHY='' OLD='' SOMETHING_TO_DO=''
-OK=0 TODO=10 SKIPPED=11 CHANGED=12
+OK=0 TODO=10 SKIPPED=11 CHANGED=12 UNTOLD=13
 PENDING=/var/lib/hafail-configure/pending
 
 # What a step turned out to be: number, word, why, and in a dry run the file
@@ -24,6 +24,7 @@ verdict() {
         "$OK") emit "$1" ok ;;
         "$TODO") emit "$1" todo; SOMETHING_TO_DO=1; [ -n "$DRY" ] || exit 0 ;;
         "$SKIPPED") emit "$1" skipped ;;
+        "$UNTOLD") emit "$1" untold ;;
         "$CHANGED") emit "$1" changed; exit 0 ;;
         *) emit "$1" failed; [ -n "$DRY" ] || exit 0 ;;
     esac
@@ -145,7 +146,7 @@ file_is() {
     local have=${STAT[$1]-}
     [ -n "$have" ] || { WHY='does not exist'; return $TODO; }
     [ "${SUM[$1]-}" = "$2" ] || { WHY='the content differs'; [ -z "$DRY" ] || OLD=$1; return $TODO; }
-    [ "$have" = "$3 $4 $5 8" ] || { WHY="is ${have% *}, shall be $3 $4 $5"; return $TODO; }
+    [ "$have" = "$3 $4 $5 8" ] || { WHY="is ${have% *}, shall be $3 $4 $5"; [ -z "$DRY" ] || OLD=$1; return $TODO; }
 }
 
 # path, mode, owner, group
@@ -516,7 +517,7 @@ script_holds() {
 
 # $SCRIPT, $MESSAGE
 assert_holds() {
-    if after_changes; then WHY='can be told only after the changes above'; return $SKIPPED; fi
+    if after_changes; then WHY='can be told only after the changes before it'; return $UNTOLD; fi
     script_holds || { WHY="$MESSAGE"$'\n'"$WHY"; return 1; }
     WHY=''
 }
