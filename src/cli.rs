@@ -2,6 +2,7 @@
 
 mod error;
 mod inputs;
+mod lock;
 mod operating;
 mod playbooks;
 mod preview;

@@ -125,7 +125,8 @@ impl Runner<'_> {
                 actual,
             });
         }
-        self.store.register(&self.holder(&run)).await?;
+        let what = plan.kind.to_string();
+        self.store.register(&self.holder(&what, &run)).await?;
         let result = self.started(&run, plan, actual, epoch).await;
         self.released(&run, result).await
     }
@@ -161,7 +162,7 @@ impl Runner<'_> {
     /// The run has ended, another one holds the lock, or the journal cannot
     /// be read or written.
     pub async fn resume(&self, run: &RunId, abandon: bool) -> Result<Ran, RunError> {
-        self.store.register(&self.holder(run)).await?;
+        self.store.register(&self.holder("resume", run)).await?;
         let result = self.resumed(run, abandon).await;
         self.released(run, result).await
     }
@@ -197,8 +198,9 @@ impl Runner<'_> {
         Ok(ran)
     }
 
-    fn holder(&self, run: &RunId) -> Holder {
+    fn holder(&self, what: &str, run: &RunId) -> Holder {
         Holder {
+            what: what.to_owned(),
             run: run.clone(),
             operator: self.who.operator.clone(),
             machine: self.who.machine.clone(),

@@ -192,6 +192,7 @@ mod tests {
 
     fn holder(run: &str) -> Holder {
         Holder {
+            what: "failover".to_owned(),
             run: RunId(run.to_owned()),
             operator: "ann".to_owned(),
             machine: "desk".to_owned(),

@@ -2,12 +2,17 @@
 
 mod hosts;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use serde::Serialize;
 
 use super::{
-    CommandError, Context, Exit, playbooks,
+    CommandError, Context, Exit,
+    lock::Lock,
+    playbooks,
     preview::{Preview, Wish},
     provisioning::{Provisioning, instances_of},
 };
@@ -15,8 +20,9 @@ use crate::{
     configure::Report,
     inventory::Inventory,
     provision::{
-        self, Applied, Changes, FoundHosts,
+        self, Applied, FoundHosts,
         render::{self, Counts},
+        resource::Key,
     },
     topology::Topology,
 };
@@ -79,9 +85,12 @@ pub async fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
         Preview::look(context, &topology, &wish).await?.show(context);
         return Ok(Exit::Success);
     }
-    let look = Provisioning::look(context, &topology, true).await?;
-    let changes = look.changes(&replace);
-    let applied = provision_all(context, &args, &look, &changes).await?;
+    let Provisioned {
+        look,
+        planned,
+        applied,
+        lock: _held,
+    } = provision_all(context, &args, &topology, &replace).await?;
     let found = find_hosts(&topology, &look).await?;
     let configured = if args.provision_only {
         None
@@ -97,7 +106,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let text = summary(&applied, steps, &found.inventory);
     let document = Document {
         topology: topology.name.clone(),
-        planned: render::counts(&changes),
+        planned,
         changes: applied.created + applied.updated + applied.deleted + steps,
         applied,
         hosts: found.inventory,
@@ -107,16 +116,34 @@ pub async fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     Ok(Exit::Success)
 }
 
-/// Shows the changes, asks, and makes them.
+/// The first half of a deploy, done.
+struct Provisioned {
+    look: Provisioning,
+    planned: Counts,
+    applied: Applied,
+    lock: Lock,
+}
+
+/// Shows the changes, asks, and makes them. The lock is held from when the
+/// cloud is looked at; a question does not hold it, but what it was about
+/// must still be so afterwards.
 async fn provision_all(
     context: &Context,
     args: &Args,
-    look: &Provisioning,
-    changes: &Changes,
-) -> Result<Applied, CommandError> {
-    context.ui.status(&render::text(changes));
+    topology: &Topology,
+    replace: &BTreeSet<Key>,
+) -> Result<Provisioned, CommandError> {
+    let mut lock = lock(context, topology).await?;
+    let mut look = Provisioning::look(context, topology, true).await?;
+    let changes = look.changes(replace);
+    context.ui.status(&render::text(&changes));
     if changes.is_empty() {
-        return Ok(Applied::default());
+        return Ok(Provisioned {
+            look,
+            planned: render::counts(&changes),
+            applied: Applied::default(),
+            lock,
+        });
     }
     if let Some((key, why, remedy)) = changes.blocked().next() {
         let message = format!("{key} needs a decision: {why}");
@@ -124,9 +151,31 @@ async fn provision_all(
         return Err(refused.id("needs-decision"));
     }
     if !args.yes {
+        drop(lock);
         confirm(context)?;
+        lock = self::lock(context, topology).await?;
+        look = Provisioning::look(context, topology, true).await?;
+        if look.changes(replace) != changes {
+            let message = "what would change is not what was shown any more; nothing was changed";
+            return Err(CommandError::new(Exit::Refused, message)
+                .id("plan-outdated")
+                .hint("run it again and read the new plan"));
+        }
     }
-    look.apply(context, changes).await
+    let applied = look.apply(context, &changes).await?;
+    Ok(Provisioned {
+        look,
+        planned: render::counts(&changes),
+        applied,
+        lock,
+    })
+}
+
+/// The lock, where no run waits to be resumed.
+async fn lock(context: &Context, topology: &Topology) -> Result<Lock, CommandError> {
+    let lock = Lock::take(context, topology, "deploy").await?;
+    lock.refuse_unfinished("a deploy").await?;
+    Ok(lock)
 }
 
 fn confirm(context: &Context) -> Result<(), CommandError> {

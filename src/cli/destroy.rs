@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{CommandError, Context, Exit, provisioning::Provisioning};
+use super::{CommandError, Context, Exit, lock::Lock, provisioning::Provisioning};
 use crate::{
     ports::cloud::Cloud,
     provision::{
@@ -35,22 +35,14 @@ struct Document {
 /// Removes everything that `deploy` made in the cloud, and nothing else.
 pub async fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let topology = context.topology()?;
-    let look = Provisioning::look(context, &topology, false).await?;
-    let changes = provision::removal(&look.wanted, &look.found);
     if args.dry_run {
+        let look = Provisioning::look(context, &topology, false).await?;
+        let changes = provision::removal(&look.wanted, &look.found);
         let document = render::document(&topology.name, &changes, &look.found);
         context.ui.data(&render::text(&changes), &document);
         return Ok(Exit::Success);
     }
-    let mut applied = Applied::default();
-    if !changes.is_empty() {
-        context.ui.status(&render::text(&changes));
-        if !args.yes {
-            confirm(context, &topology)?;
-        }
-        applied = look.apply(context, &changes).await?;
-        nothing_left(&topology, &look).await?;
-    }
+    let (changes, applied) = remove(context, &topology, args.yes).await?;
     context.ui.data(
         &summary(context, &topology, &changes),
         &Document {
@@ -60,6 +52,48 @@ pub async fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
         },
     );
     Ok(Exit::Success)
+}
+
+/// Shows what there is, asks, and removes it. The lock is held from when the
+/// cloud is looked at; a question does not hold it, but what it was about must
+/// still be so afterwards.
+async fn remove(
+    context: &Context,
+    topology: &Topology,
+    yes: bool,
+) -> Result<(Changes, Applied), CommandError> {
+    let mut lock = lock(context, topology).await?;
+    let mut look = Provisioning::look(context, topology, false).await?;
+    let changes = provision::removal(&look.wanted, &look.found);
+    if changes.is_empty() {
+        return Ok((changes, Applied::default()));
+    }
+    context.ui.status(&render::text(&changes));
+    if let Some(run) = lock.unfinished().await? {
+        context.ui.warning(&format!(
+            "run {run} has not ended; after this there is nothing left to resume"
+        ));
+    }
+    if !yes {
+        drop(lock);
+        confirm(context, topology)?;
+        lock = self::lock(context, topology).await?;
+        look = Provisioning::look(context, topology, false).await?;
+        if provision::removal(&look.wanted, &look.found) != changes {
+            let message = "what would be removed is not what was shown any more; nothing was removed";
+            return Err(CommandError::new(Exit::Refused, message)
+                .id("plan-outdated")
+                .hint("run it again and read the new list"));
+        }
+    }
+    let applied = look.apply(context, &changes).await?;
+    nothing_left(topology, &look).await?;
+    drop(lock);
+    Ok((changes, applied))
+}
+
+async fn lock(context: &Context, topology: &Topology) -> Result<Lock, CommandError> {
+    Lock::take(context, topology, "destroy").await
 }
 
 fn confirm(context: &Context, topology: &Topology) -> Result<(), CommandError> {

@@ -14,7 +14,7 @@ use crate::{
     ports::{
         World,
         clock::Clock,
-        store::{RunId, StoreError},
+        store::{Holder, RunId, StoreError},
     },
     report::report,
     run::{Interrupt, Observer, Ran, RunError, Runner, Who},
@@ -180,7 +180,7 @@ fn hint(context: &Context, outcome: Outcome) {
     context.ui.status(&format!("hint: {line}"));
 }
 
-fn who() -> Who {
+pub(super) fn who() -> Who {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let machine = rustix::system::uname()
         .nodename()
@@ -244,13 +244,25 @@ impl From<Refusal> for CommandError {
     }
 }
 
+/// What to do after a holder that left a journal.
+fn resume(holder: &Holder) -> &'static str {
+    match holder.has_journal() {
+        true => "; if it was broken off: hafail resume",
+        false => "",
+    }
+}
+
 impl From<StoreError> for CommandError {
     fn from(error: StoreError) -> Self {
         match &error {
             StoreError::Held(holder) => Self::new(Exit::Locked, error.to_string())
                 .id("run-in-progress")
                 .hint(format!(
-                    "wait until it has ended, or end process {} on {}, then: hafail resume",
+                    "wait until it has ended, then run this again{}",
+                    resume(holder)
+                ))
+                .hint(format!(
+                    "if nobody needs it any more, end it by Ctrl-C or: kill {} (on {}); the lock ends with its process",
                     holder.process, holder.machine
                 )),
             StoreError::NoSuchRun(_) => Self::new(Exit::Invalid, error.to_string())

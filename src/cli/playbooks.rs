@@ -17,7 +17,7 @@ use super::{CommandError, Context, Exit, reach};
 use crate::{
     adapters::{secrets::Vault, ssh::Ssh},
     configure::{
-        self, ConfigureError, Library, Options, Report, Request, Secrets, Source, Tls,
+        self, ConfigureError, Library, Loaded, Options, Report, Request, Secrets, Source, Tls,
         agent::{Agent, AgentError},
     },
     ids::{HostName, SiteName},
@@ -48,6 +48,16 @@ pub(super) struct Job<'a> {
     pub assumed: Inventory,
     /// Show progress on a terminal only: what is found is told at the end.
     pub quiet: bool,
+}
+
+/// Whether a playbook changes nothing, however often it is run.
+///
+/// # Errors
+/// There is no such playbook, or it is not valid.
+pub(super) fn only_looks(context: &Context, job: &Job<'_>) -> Result<bool, CommandError> {
+    let (library, name) = library(context, job.playbooks, job.playbook)?;
+    let plays = library.load(&name).map_err(ConfigureError::from)?;
+    Ok(plays.iter().all(Loaded::only_looks))
 }
 
 /// Runs a playbook and shows its progress.

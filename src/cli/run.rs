@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::{
     CommandError, Context, Exit,
+    lock::Lock,
     playbooks::{self, Job},
 };
 use crate::{
@@ -73,8 +74,18 @@ pub async fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
         assumed: Inventory::default(),
         quiet: false,
     };
+    let dry_run = job.options.dry_run;
+    // Looking at logs must be possible while a failover runs.
+    let _lock = if dry_run || playbooks::only_looks(context, &job)? {
+        None
+    } else {
+        let what = format!("run {playbook}");
+        let lock = Lock::take(context, &topology, &what).await?;
+        lock.refuse_unfinished(&format!("the playbook {playbook}")).await?;
+        Some(lock)
+    };
     let found = context.find_hosts(&topology).await;
-    let vault = if job.options.dry_run {
+    let vault = if dry_run {
         context.vault_as_it_is(&topology)?
     } else {
         context.vault(&topology)?

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::playbook::{self, Item, ParseError, Play, Position, Text};
+use crate::playbook::{self, Action, Item, ParseError, Play, Position, Step, Text};
 
 /// Where playbooks come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +32,30 @@ pub struct Loaded {
     pub play: Play,
     /// Conditions with their files.
     pub conditions: Vec<(String, Text)>,
+}
+
+impl Loaded {
+    /// Whether it only looks: waits, asserts, and scripts that say that they
+    /// never change anything.
+    #[must_use]
+    pub fn only_looks(&self) -> bool {
+        let looks = |step: &Step| match &step.action {
+            Action::Wait(_) | Action::Assert(_) => true,
+            Action::Run(run) => run.changed_when.as_ref().is_some_and(|when| when.never),
+            Action::Packages(_)
+            | Action::File(_)
+            | Action::Directory(_)
+            | Action::Absent(_)
+            | Action::Upload(_)
+            | Action::Service(_)
+            | Action::Container(_)
+            | Action::ContainersAbsent(_)
+            | Action::Sql(_)
+            | Action::Hosts(_)
+            | Action::Flush => false,
+        };
+        self.play.steps.iter().all(looks)
+    }
 }
 
 /// Why there are no plays.

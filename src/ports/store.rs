@@ -19,12 +19,45 @@ impl std::fmt::Display for RunId {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Holder {
+    /// What it does: `failover`, `deploy`, …
+    #[serde(default = "a_run")]
+    pub what: String,
+    /// The run that it journals; the same as `what` where it has no journal.
     pub run: RunId,
     pub operator: String,
     pub machine: String,
     pub process: u32,
     /// Wall time as text.
     pub since: String,
+}
+
+/// Of holders that an older version wrote.
+fn a_run() -> String {
+    "a run".to_owned()
+}
+
+impl Holder {
+    /// Whether it writes a journal, from which it can be resumed.
+    #[must_use]
+    pub fn has_journal(&self) -> bool {
+        self.run.0 != self.what
+    }
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.what)?;
+        if self.has_journal() {
+            write!(f, " {}", self.run)?;
+        }
+        let Self {
+            operator,
+            machine,
+            process,
+            ..
+        } = self;
+        write!(f, " by {operator}@{machine} (process {process})")
+    }
 }
 
 /// Runs and their journals. The lines are JSON, written and read by
@@ -53,8 +86,7 @@ pub trait Store: Send + Sync {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another run has the lock.
-    #[error("run {} of {}@{} (process {}) holds the lock since {}",
-        .0.run, .0.operator, .0.machine, .0.process, .0.since)]
+    #[error("{} holds the lock since {}", .0, .0.since)]
     Held(Box<Holder>),
     /// No run of that name.
     #[error("there is no run {0}")]

@@ -1,0 +1,73 @@
+//! One at a time: commands that change hosts or resources hold the lock of
+//! failovers, so that neither works under the other's hands.
+
+use super::{CommandError, Context, Exit, operating};
+use crate::{
+    adapters::{clock, journal_file::JournalDirectory},
+    history::{HistoryError, journals},
+    journal::past,
+    ports::store::{Holder, RunId, Store},
+    topology::Topology,
+};
+
+/// Held until it is dropped, or the process ends.
+pub(super) struct Lock(JournalDirectory);
+
+impl Lock {
+    /// Takes the lock of the deployment on this machine for the command
+    /// `what`.
+    ///
+    /// # Errors
+    /// Another command holds it, who is named; or the directory cannot be
+    /// used.
+    pub async fn take(
+        context: &Context,
+        topology: &Topology,
+        what: &str,
+    ) -> Result<Self, CommandError> {
+        let store = operating::store(context, topology)?;
+        let who = operating::who();
+        let holder = Holder {
+            what: what.to_owned(),
+            run: RunId(what.to_owned()),
+            operator: who.operator,
+            machine: who.machine,
+            process: who.process,
+            since: clock::wall(),
+        };
+        store.register(&holder).await?;
+        Ok(Self(store))
+    }
+
+    /// The run that was broken off and waits to be resumed, if any.
+    ///
+    /// # Errors
+    /// The journals cannot be read.
+    pub async fn unfinished(&self) -> Result<Option<RunId>, CommandError> {
+        let journals = journals(&self.0).await?;
+        let journals: Vec<_> = journals.into_iter().map(|(_, entries)| entries).collect();
+        Ok(past(&journals, &std::collections::BTreeSet::new())
+            .map_err(HistoryError::from)?
+            .unfinished)
+    }
+
+    /// Refuses where a run waits to be resumed: hosts and resources are in
+    /// between then, and who is primary is not settled.
+    ///
+    /// # Errors
+    /// The refusal, or the journals cannot be read.
+    pub async fn refuse_unfinished(&self, what: &str) -> Result<(), CommandError> {
+        let Some(run) = self.unfinished().await? else {
+            return Ok(());
+        };
+        let message = format!("refused (run-in-progress): run {run} has not ended");
+        let mut error = CommandError::new(Exit::Locked, message).id("run-in-progress");
+        error.causes.push(format!(
+            "its journal has no end: {what} could work against it, or take the wrong database for the primary"
+        ));
+        error.details = serde_json::json!({ "run": run });
+        Err(error
+            .hint("hafail resume")
+            .hint("hafail resume --abandon, to undo it where that is still possible"))
+    }
+}
