@@ -5,6 +5,7 @@ mod render;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
+use inquire::validator::Validation;
 
 use super::{CommandError, Context, Exit};
 use crate::topology::Topology;
@@ -111,7 +112,7 @@ fn broken_off(error: inquire::InquireError) -> CommandError {
     use inquire::InquireError::{OperationCanceled, OperationInterrupted};
     match error {
         OperationCanceled | OperationInterrupted => {
-            CommandError::new(Exit::Interrupted, "broken off: nothing was written")
+            CommandError::new(Exit::Interrupted, "broken off: nothing was written").id("interrupted")
         }
         error => CommandError::failed("cannot ask on this terminal", &error)
             .hint("give the answers as options and add --yes; see hafail init --help"),
@@ -137,43 +138,106 @@ fn given(args: &Args) -> Answers {
     }
 }
 
+/// Puts an answer into its place.
+type Put = fn(&mut Answers, &str);
+
+/// A question whose answer is looked at when it is given.
+fn question<'a>(text: &'a str, answers: &Answers, put: Put) -> inquire::Text<'a, 'a> {
+    let so_far = answers.clone();
+    inquire::Text::new(text).with_validator(move |answer: &str| {
+        let mut answers = so_far.clone();
+        put(&mut answers, answer.trim());
+        Ok(match mistake(&answers) {
+            None => Validation::Valid,
+            Some(mistake) => Validation::Invalid(mistake.into()),
+        })
+    })
+}
+
+/// What is wrong with a file of these answers.
+fn mistake(answers: &Answers) -> Option<String> {
+    let reading = Topology::read(&render::render(answers), "");
+    if reading.topology.is_some() {
+        return None;
+    }
+    let first = reading.problems.problems.into_iter().next();
+    first.map(|problem| format!("{} ({})", problem.message, problem.hint))
+}
+
+/// Asks, with a default, unless an option has said it.
+fn text(
+    given: bool,
+    words: &str,
+    default: &str,
+    answers: &mut Answers,
+    put: Put,
+) -> Result<(), inquire::InquireError> {
+    if given {
+        return Ok(());
+    }
+    let answer = question(words, answers, put)
+        .with_default(default)
+        .prompt()?;
+    put(answers, answer.trim());
+    Ok(())
+}
+
+fn put_second_region(answers: &mut Answers, region: &str) {
+    answers.regions.truncate(1);
+    let region = Some(region.to_owned()).filter(|region| !region.is_empty());
+    answers.regions.extend(region);
+}
+
+fn put_zone(answers: &mut Answers, zone: &str) {
+    answers.zone = Some(zone.to_owned()).filter(|zone| !zone.is_empty());
+}
+
 /// Asks for what the options leave open.
 fn ask(args: &Args) -> Result<Answers, inquire::InquireError> {
     let mut answers = given(args);
-    let text = |given: bool, question: &str, value: &mut String| match given {
-        true => Ok(()),
-        false => inquire::Text::new(question)
-            .with_default(&value.clone())
-            .prompt()
-            .map(|answer| *value = answer.trim().to_owned()),
-    };
-    text(args.name.is_some(), "Name of the deployment:", &mut answers.name)?;
+    let name = answers.name.clone();
+    let put: Put = |answers, name| name.clone_into(&mut answers.name);
+    let words = "Name of the deployment:";
+    text(args.name.is_some(), words, &name, &mut answers, put)?;
     if !args.existing_hosts {
         let kinds = vec!["instances on AWS, made by hafail", "machines that exist"];
         let kind = inquire::Select::new("The hosts are:", kinds).raw_prompt()?;
         answers.existing = kind.index == 1;
     }
-    text(args.region.is_some(), "Region of the first site:", &mut answers.regions[0])?;
+    ask_sites(args, &mut answers)?;
+    if args.zone.is_none() {
+        let words = "DNS zone, such as vote.example.org (empty: none):";
+        let zone = question(words, &answers, put_zone).prompt()?;
+        put_zone(&mut answers, zone.trim());
+    }
+    let registry = answers.registry.clone();
+    let put: Put = |answers, registry| registry.clone_into(&mut answers.registry);
+    let words = "Registry and path of the images:";
+    text(args.registry.is_some(), words, &registry, &mut answers, put)?;
+    if !answers.existing {
+        let network = answers.ssh_from.clone();
+        let put: Put = |answers, network| network.clone_into(&mut answers.ssh_from);
+        let words = "Network from which you reach the bastions by SSH:";
+        text(args.ssh_from.is_some(), words, &network, &mut answers, put)?;
+    }
+    Ok(answers)
+}
+
+fn ask_sites(args: &Args, answers: &mut Answers) -> Result<(), inquire::InquireError> {
+    let region = answers.regions[0].clone();
+    let put: Put = |answers, region| region.clone_into(&mut answers.regions[0]);
+    let words = "Region of the first site:";
+    text(args.region.is_some(), words, &region, answers, put)?;
     if !args.one_site && args.second_region.is_none() {
-        let question = "Region of the second site (empty: one site only):";
-        let second = inquire::Text::new(question).with_initial_value("us-east-1").prompt()?;
-        answers.regions.truncate(1);
-        answers.regions.extend(Some(second.trim().to_owned()).filter(|region| !region.is_empty()));
+        let words = "Region of the second site (empty: one site only):";
+        let second = question(words, answers, put_second_region)
+            .with_initial_value("us-east-1")
+            .prompt()?;
+        put_second_region(answers, second.trim());
     }
     if answers.regions.len() > 1 && args.replication.is_none() {
         let modes = Mode::value_variants().to_vec();
         answers.replication = inquire::Select::new("Replication:", modes).prompt()?;
     }
-    if args.zone.is_none() {
-        let question = "DNS zone, such as vote.example.org (empty: none):";
-        let zone = inquire::Text::new(question).prompt()?;
-        answers.zone = Some(zone.trim().to_owned()).filter(|zone| !zone.is_empty());
-    }
-    let question = "Registry and path of the images:";
-    text(args.registry.is_some(), question, &mut answers.registry)?;
-    if !answers.existing {
-        let question = "Network from which you reach the bastions by SSH:";
-        text(args.ssh_from.is_some(), question, &mut answers.ssh_from)?;
-    }
-    Ok(answers)
+    Ok(())
 }

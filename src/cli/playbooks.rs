@@ -92,6 +92,7 @@ pub(super) async fn run_over(
     job: Job<'_>,
 ) -> Result<Report, CommandError> {
     let (library, name) = library(context, job.playbooks, job.playbook)?;
+    let dry_run = job.options.dry_run;
     let mut vars = job.vars;
     if !vars.contains_key("primary_site") {
         let asked = found.inventory.hosts.keys();
@@ -111,7 +112,7 @@ pub(super) async fn run_over(
         vars,
         options: job.options,
     })?;
-    let progress = Progress::new(&context.ui, job.quiet);
+    let progress = Progress::new(&context.ui, job.quiet, dry_run);
     let tell = |event: &configure::Event| progress.tell(event);
     let running = prepared.run(ssh, &tell);
     tokio::select! {

@@ -326,7 +326,11 @@ impl<'a> HostRun<'a> {
                     diff::of(old, wanted, self.context.redactor)
                 });
                 let diff = diff.filter(|diff| !diff.is_empty());
-                Outcome::Changed { what: why, diff }
+                let what = match task.waits {
+                    true => format!("would wait: {why}"),
+                    false => why,
+                };
+                Outcome::Changed { what, diff }
             }
         };
         let settled = matches!(outcome, Outcome::Ok { .. } | Outcome::Skipped { .. });

@@ -20,6 +20,7 @@ pub(super) struct Progress<'a> {
     ui: &'a Ui,
     /// Bars alone, no lines.
     quiet: bool,
+    dry_run: bool,
     bars: MultiProgress,
     state: Mutex<State>,
 }
@@ -32,10 +33,11 @@ struct State {
 }
 
 impl<'a> Progress<'a> {
-    pub(super) fn new(ui: &'a Ui, quiet: bool) -> Self {
+    pub(super) fn new(ui: &'a Ui, quiet: bool, dry_run: bool) -> Self {
         Self {
             ui,
             quiet,
+            dry_run,
             bars: MultiProgress::new(),
             state: Mutex::default(),
         }
@@ -57,7 +59,7 @@ impl<'a> Progress<'a> {
             }
             Event::StepEnded(ended) => {
                 state.steps.remove(&ended.host);
-                if let Some(text) = text(ended) {
+                if let Some(text) = text(ended, self.dry_run) {
                     self.line(&text);
                 }
             }
@@ -102,7 +104,7 @@ impl<'a> Progress<'a> {
 }
 
 /// What is said of a step; nothing where nothing was to do.
-fn text(ended: &StepEnded) -> Option<String> {
+fn text(ended: &StepEnded, dry_run: bool) -> Option<String> {
     let StepEnded {
         host, step, took, ..
     } = ended;
@@ -128,7 +130,8 @@ fn text(ended: &StepEnded) -> Option<String> {
                 format!(" {:.1} s", took.as_secs_f64())
             };
             let diff = diff.as_deref().map(indented).unwrap_or_default();
-            Some(format!("  {host}: changed {step}{why}{time}{diff}"))
+            let word = if dry_run { "would change" } else { "changed" };
+            Some(format!("  {host}: {word} {step}{why}{time}{diff}"))
         }
         Outcome::Failed { why, .. } => Some(format!("  {host}: FAILED {step}{}", indented(why))),
     }
