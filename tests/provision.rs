@@ -7,6 +7,8 @@ mod account;
 mod drift;
 #[path = "provision/moto.rs"]
 mod moto;
+#[path = "provision/preview.rs"]
+mod preview;
 #[path = "provision/proxy.rs"]
 mod proxy;
 #[path = "provision/world.rs"]

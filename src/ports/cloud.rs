@@ -190,6 +190,9 @@ impl fmt::Display for CloudError {
             Fault::Unclear => write!(f, " got no clear answer: {}", self.message),
             Fault::Unreachable => write!(f, ": the endpoint cannot be reached: {}", self.message),
             Fault::Denied => write!(f, " is not permitted: {}", self.message),
+            Fault::Credentials if self.message.contains("no providers in chain") => {
+                f.write_str(": there are no credentials")
+            }
             Fault::Credentials => {
                 write!(f, ": the credentials were not accepted: {}", self.message)
             }
