@@ -193,6 +193,26 @@ async fn broken_off(directory: &Path) -> RunId {
 }
 
 #[tokio::test]
+async fn a_question_is_not_asked_where_nobody_can_answer_and_holds_nothing() {
+    let desk = Desk::new();
+    let output = desk.hafail(&["deploy"]);
+    assert_eq!(output.status.code(), ACCESS, "{}", said(&output));
+    let store = JournalDirectory::open(&desk.directory()).unwrap();
+    let run = RunId("deploy".to_owned());
+    let holder = Holder {
+        what: run.0.clone(),
+        run,
+        operator: "ann".to_owned(),
+        machine: "desk".to_owned(),
+        process: 1,
+        since: String::new(),
+    };
+    assert!(!holder.has_journal());
+    assert_eq!(holder.to_string(), "deploy by ann@desk (process 1)");
+    store.register(&holder).await.unwrap();
+}
+
+#[tokio::test]
 async fn nothing_is_deployed_over_a_half_done_failover() {
     let desk = Desk::new();
     let run = broken_off(&desk.directory()).await;

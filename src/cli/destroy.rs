@@ -88,7 +88,9 @@ async fn remove(
     }
     let applied = look.apply(context, &changes).await?;
     nothing_left(topology, &look).await?;
-    drop(lock);
+    if let Some(run) = lock.unfinished().await? {
+        lock.bury(&run).await?;
+    }
     Ok((changes, applied))
 }
 

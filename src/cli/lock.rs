@@ -1,11 +1,13 @@
 //! One at a time: commands that change hosts or resources hold the lock of
 //! failovers, so that neither works under the other's hands.
 
+use std::collections::BTreeSet;
+
 use super::{CommandError, Context, Exit, operating};
 use crate::{
     adapters::{clock, journal_file::JournalDirectory},
     history::{HistoryError, journals},
-    journal::past,
+    journal::{Entry, Event, Outcome, parse, past, replay},
     ports::store::{Holder, RunId, Store},
     topology::Topology,
 };
@@ -46,9 +48,41 @@ impl Lock {
     pub async fn unfinished(&self) -> Result<Option<RunId>, CommandError> {
         let journals = journals(&self.0).await?;
         let journals: Vec<_> = journals.into_iter().map(|(_, entries)| entries).collect();
-        Ok(past(&journals, &std::collections::BTreeSet::new())
-            .map_err(HistoryError::from)?
-            .unfinished)
+        // Which databases there are is not known here: all journals count.
+        let past = past(&journals, &BTreeSet::new()).map_err(HistoryError::from)?;
+        Ok(past.unfinished)
+    }
+
+    /// Ends the journal of a run whose deployment was destroyed: nothing is
+    /// left to resume, and the next deployment has nothing to do with it.
+    ///
+    /// # Errors
+    /// The journal cannot be read or written.
+    pub async fn bury(&self, run: &RunId) -> Result<(), CommandError> {
+        let entries = parse(run, &self.0.read(run).await?).map_err(HistoryError::from)?;
+        let progress = replay(run, &entries).map_err(HistoryError::from)?;
+        let who = operating::who();
+        let resumed = Event::Resumed {
+            operator: who.operator,
+            machine: who.machine,
+        };
+        let stopped = Event::Stopped {
+            outcome: Outcome::Abandoned,
+            why: "the deployment was destroyed".to_owned(),
+            left: Vec::new(),
+        };
+        let events = [resumed, stopped]
+            .into_iter()
+            .zip(progress.next_sequence()..);
+        let lines: Vec<String> = events
+            .map(|(event, sequence)| Entry {
+                sequence,
+                at: clock::wall(),
+                event,
+            })
+            .map(|entry| serde_json::to_string(&entry).expect("an entry is plain data"))
+            .collect();
+        Ok(self.0.append(run, &lines).await?)
     }
 
     /// Refuses where a run waits to be resumed: hosts and resources are in

@@ -1,6 +1,6 @@
 //! `hafail resume`.
 
-use super::{CommandError, Context, Exit, operating::Desk};
+use super::{CommandError, Context, Exit, lock::Lock, operating::Desk};
 
 /// Arguments of `hafail resume`.
 #[derive(clap::Args)]
@@ -14,8 +14,15 @@ pub struct Args {
 pub async fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let desk = Desk::open(context, context.topology()?).await?;
     // A run about databases that were destroyed since must not go on.
-    let unfinished = desk.look().await?.past.unfinished;
-    let Some(run) = unfinished else {
+    let ground = desk.look().await?;
+    let Some(run) = ground.past.unfinished else {
+        if !ground.snapshot.clusters().is_empty() {
+            // Its journal ends here, so that it keeps no deploy out.
+            let lock = Lock::take(context, &desk.topology, "resume").await?;
+            if let Some(stale) = lock.unfinished().await? {
+                lock.bury(&stale).await?;
+            }
+        }
         context.ui.status("nothing to resume: every run has ended");
         return Ok(Exit::Success);
     };
