@@ -175,15 +175,16 @@ pub(super) async fn rejoin(
     host: &HostName,
     upstream: &HostName,
 ) -> Result<Done, Failure> {
-    let status = cx.world.guards.status(host).await?;
+    // The step may take as long as a copy does; nobody waits so long for a
+    // source that is gone.
+    let source = cx.until(SOURCE, || is_source(cx, upstream));
+    let (status, source) = futures::join!(cx.world.guards.status(host), source);
+    let status = status?;
     if status.postgres.state == PostgresState::Primary {
         return Err(Failure::refused(format!(
             "{host} is primary; nothing on it is replaced"
         )));
     }
-    // The step may take as long as a copy does; nobody waits so long for a
-    // source that is gone.
-    let source = cx.until(SOURCE, || is_source(cx, upstream)).await;
     source.map_err(|failure| Failure {
         retry: false,
         ..failure
