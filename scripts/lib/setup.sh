@@ -83,22 +83,25 @@ build() {
     cargo build --locked "${profile[@]}" --workspace
     export PATH="$root/target/$directory:$PATH"
 }
-build_release() { build release; }
 
-# lab_up: the lab, and the image of the voting stack in its registry.
+# lab_up: the lab, and the image of the voting stack in its registry; each is
+# built where it is not yet.
 lab_up() {
-    step "bringing the lab up"
-    hafail-lab up
+    step "bringing the lab up, building the voting stack"
+    local image building
+    image=$(mktemp)
+    "$root/voting/build-image" >"$image" &
+    building=$!
+    hafail-lab up || { kill "$building" 2>/dev/null; fail "the lab did not come up" "look at the lines above, then: hafail-lab logs"; }
+    wait "$building" || fail "the voting stack was not built" "look at the lines above, then run this again"
     eval "$(hafail-lab env)"
-    push_voting
+    push_voting "$(cat "$image")"
+    rm -f "$image"
 }
 
-# push_voting: builds the image of the voting stack where it is not built yet.
+# push_voting IMAGE: into the registry of the lab.
 push_voting() {
-    step "building the voting stack"
-    local image
-    image=$("$root/voting/build-image")
-    docker tag "$image" "$HAFAIL_LAB_REGISTRY/voting:latest"
+    docker tag "$1" "$HAFAIL_LAB_REGISTRY/voting:latest"
     docker push --quiet "$HAFAIL_LAB_REGISTRY/voting:latest" >&2
 }
 
