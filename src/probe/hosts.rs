@@ -16,9 +16,10 @@ use crate::{
 /// How long a host may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Seconds since boot, the fullest file system, then one line for each
+/// Seconds since boot (the age of the first process, which is right in a
+/// container too), the fullest file system, then one line for each
 /// container.
-const BASE: &str = "cut -d. -f1 /proc/uptime
+const BASE: &str = "ps -o etimes= -p 1
 df -P / /var/lib/hafail /var/lib/docker 2>/dev/null |
     awk 'NR > 1 { sub(\"%\", \"\", $5); if ($5 + 0 > most) most = $5 + 0 } END { print most + 0 }'";
 const CONTAINERS: &str = "docker ps --all --format '{{.Names}}\\t{{.Status}}'";

@@ -127,8 +127,16 @@ impl App {
     }
 }
 
+/// Where the page has its first totals.
+const FIRST_TOTALS: &str = "\"first totals\"";
+
+/// The page begins with what is known now; events go on from there.
 async fn show(State(app): State<Arc<App>>) -> Response {
-    web::page(StatusCode::OK, app.page.clone())
+    let reading = app.reading.borrow().clone();
+    let totals = serde_json::to_string(&app.totals(&reading)).unwrap_or_default();
+    // No value may end the script that it stands in.
+    let totals = totals.replace('<', "\\u003c");
+    web::page(StatusCode::OK, app.page.replace(FIRST_TOTALS, &totals))
 }
 
 /// 503 only while there is nothing to show; `stale` tells old totals apart.

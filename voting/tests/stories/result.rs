@@ -95,6 +95,9 @@ async fn totals_are_pushed_as_they_change_from_one_reader_for_all_browsers() {
         let event = events.until(|event| event["total"] == 3).await;
         assert_eq!((&event["a"], &event["b"]), (&2.into(), &1.into()));
     }
+    let page = http().get(&result.url).send().await.unwrap();
+    let page = page.text().await.unwrap();
+    assert!(page.contains(r#""total":3"#), "the page begins with totals");
     let readers = client
         .query_one(
             "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'voting-result'",
