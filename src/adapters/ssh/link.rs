@@ -117,7 +117,12 @@ pub(super) async fn connect(
     deadlines: Deadlines,
     jump: Option<(HostName, Arc<Link>)>,
 ) -> Result<Link, RemoteError> {
-    let attempt = Attempt { entry, deadlines };
+    let by = jump.as_ref().map(|(name, _)| name.clone());
+    let attempt = Attempt {
+        entry,
+        deadlines,
+        by,
+    };
     let expected = attempt.expected_key()?;
     let presented = Arc::new(Mutex::new(None));
     let config = Arc::new(config(&expected));
@@ -141,7 +146,7 @@ pub(super) async fn connect(
         Ok(Ok(handle)) => handle,
         Ok(Err(error)) => {
             let presented = presented.lock().ok().and_then(|mut kept| kept.take());
-            return Err(attempt.failed(presented, jump.as_ref().map(|(name, _)| name), &error));
+            return Err(attempt.failed(presented, &error));
         }
         Err(_) => return Err(attempt.late(deadlines.connect, "connecting")),
     };
@@ -156,6 +161,8 @@ pub(super) async fn connect(
 struct Attempt<'a> {
     entry: &'a HostEntry,
     deadlines: Deadlines,
+    /// The bastion on the way.
+    by: Option<HostName>,
 }
 
 impl Attempt<'_> {
@@ -208,12 +215,7 @@ impl Attempt<'_> {
         }
     }
 
-    fn failed(
-        &self,
-        presented: Option<String>,
-        jump: Option<&HostName>,
-        error: &russh::Error,
-    ) -> RemoteError {
+    fn failed(&self, presented: Option<String>, error: &russh::Error) -> RemoteError {
         if let Some(presented) = presented {
             return RemoteError::HostKey {
                 host: self.entry.name.clone(),
@@ -226,26 +228,22 @@ impl Attempt<'_> {
             russh::Error::IO(error) => error.to_string(),
             other => other.to_string(),
         };
-        self.unreachable(match jump {
-            Some(jump) => format!("through {jump}: {why}"),
-            None => why,
-        })
+        self.unreachable(why)
     }
 
     fn unreachable(&self, why: String) -> RemoteError {
         RemoteError::Connect {
             host: self.entry.name.clone(),
             address: self.address(),
-            why,
+            why: match &self.by {
+                Some(bastion) => format!("through {bastion}: {why}"),
+                None => why,
+            },
         }
     }
 
     fn late(&self, within: Duration, what: &str) -> RemoteError {
-        RemoteError::Deadline {
-            host: self.entry.name.clone(),
-            within,
-            what: format!("{what} to {}", self.address()),
-        }
+        self.unreachable(format!("no answer within {within:?} while {what}"))
     }
 
     fn address(&self) -> String {
