@@ -89,7 +89,7 @@ async fn serve(State(proxy): State<Arc<Proxy>>, request: Request<axum::body::Bod
         return answer::bad_request("the request is too long");
     };
     let call = Call::parse(&parts.method, &parts.uri, &parts.headers, &body);
-    let fault = proxy.faults.take(&call.action);
+    let fault = proxy.faults.take(&call.action, &call.region);
     if let Some(fault) = fault.as_ref().filter(|f| f.when == When::Before) {
         let response = answer::fault(&call, fault);
         proxy.calls.add(&call, response.status());

@@ -13,6 +13,9 @@ use super::call::Call;
 pub struct Fault {
     /// Action as in an IAM policy, or `*`.
     pub action: String,
+    /// Only calls to this region; all without it.
+    #[serde(default)]
+    pub region: Option<String>,
     /// Error code, for example `RequestLimitExceeded` or `UnauthorizedOperation`.
     pub code: String,
     /// How often.
@@ -43,6 +46,11 @@ fn once() -> u32 {
 }
 
 impl Fault {
+    fn strikes(&self, action: &str, region: &str) -> bool {
+        (self.action == action || self.action == "*")
+            && self.region.as_deref().is_none_or(|only| only == region)
+    }
+
     /// The HTTP status of the answer.
     pub(super) fn status(&self) -> StatusCode {
         let usual = match self.code.as_str() {
@@ -75,11 +83,11 @@ impl Faults {
     }
 
     /// The fault that strikes this call, if one does.
-    pub(super) fn take(&self, action: &str) -> Option<Fault> {
+    pub(super) fn take(&self, action: &str, region: &str) -> Option<Fault> {
         let mut armed = self.armed();
         let hit = armed
             .iter_mut()
-            .find(|f| f.times > 0 && (f.action == action || f.action == "*"))?;
+            .find(|f| f.times > 0 && f.strikes(action, region))?;
         hit.times -= 1;
         let fault = hit.clone();
         armed.retain(|f| f.times > 0);
@@ -141,12 +149,21 @@ mod tests {
         let faults = Faults::default();
         let text = r#"{"action":"RunInstances","code":"RequestLimitExceeded","times":2}"#;
         faults.arm(serde_json::from_str(text).unwrap());
-        assert!(faults.take("DescribeVpcs").is_none());
+        assert!(faults.take("DescribeVpcs", "eu-west-1").is_none());
         assert_eq!(
-            faults.take("RunInstances").unwrap().status(),
+            faults.take("RunInstances", "eu-west-1").unwrap().status(),
             StatusCode::SERVICE_UNAVAILABLE
         );
-        assert!(faults.take("RunInstances").is_some());
-        assert!(faults.take("RunInstances").is_none());
+        assert!(faults.take("RunInstances", "us-east-1").is_some());
+        assert!(faults.take("RunInstances", "eu-west-1").is_none());
+    }
+
+    #[test]
+    fn a_fault_of_a_region_leaves_others_alone() {
+        let faults = Faults::default();
+        let text = r#"{"action":"*","region":"us-east-1","code":"InternalError"}"#;
+        faults.arm(serde_json::from_str(text).unwrap());
+        assert!(faults.take("DescribeVpcs", "eu-west-1").is_none());
+        assert!(faults.take("DescribeVpcs", "us-east-1").is_some());
     }
 }
