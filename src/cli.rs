@@ -2,6 +2,7 @@
 
 mod error;
 mod inputs;
+mod interrupt;
 mod lock;
 mod operating;
 mod playbooks;
@@ -11,9 +12,10 @@ mod reach;
 mod ui;
 mod world;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, sync::OnceLock};
 
 use clap::{Parser, Subcommand};
+use tokio_util::sync::CancellationToken;
 
 pub use error::{CommandError, Exit};
 pub use ui::{Output, Ui};
@@ -125,6 +127,8 @@ pub struct Context {
     pub topology: PathBuf,
     /// Directory for secrets and journals.
     pub home: PathBuf,
+    /// Cancelled by Ctrl-C, once somebody listens.
+    interrupt: OnceLock<CancellationToken>,
 }
 
 /// Parses the arguments, runs the command, prints the error, if any, and
@@ -138,6 +142,7 @@ pub fn main() -> ExitCode {
         topology: arguments.global.topology,
         home: arguments.global.home.unwrap_or_else(default_home),
         ui,
+        interrupt: OnceLock::new(),
     };
     let result = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime.block_on(arguments.command.run(&context)),

@@ -43,6 +43,7 @@ fn failure(name: &str) -> Failure {
         why: "the hafail program given runs on x86_64\nand this host is not that".to_owned(),
         remedy: "name one with --agent-binary FILE".to_owned(),
         unreachable: false,
+        unusable: false,
     }
 }
 

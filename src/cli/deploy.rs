@@ -96,7 +96,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
         None
     } else {
         let vault = context.vault(&topology)?;
-        Some(hosts::configure(context, &args, &topology, &vault, &found).await?)
+        Some(hosts::configure(context, &args, &topology, &vault, &found, &applied).await?)
     };
     if let Some(report) = configured.as_ref().filter(|report| !report.succeeded()) {
         playbooks::show(context, report);

@@ -91,6 +91,7 @@ pub(super) async fn run_over(
     found: &FoundHosts,
     job: Job<'_>,
 ) -> Result<Report, CommandError> {
+    let stop = context.interrupted();
     let (library, name) = library(context, job.playbooks, job.playbook)?;
     let dry_run = job.options.dry_run;
     let mut vars = job.vars;
@@ -116,11 +117,12 @@ pub(super) async fn run_over(
     let tell = |event: &configure::Event| progress.tell(event);
     let running = prepared.run(ssh, &tell);
     tokio::select! {
+        biased;
+        () = stop.cancelled() => Err(interrupted(&progress)),
         report = running => {
             progress.finish();
             Ok(report)
         }
-        _ = tokio::signal::ctrl_c() => Err(interrupted(&progress)),
     }
 }
 
@@ -140,7 +142,24 @@ pub(super) fn outcome(report: &Report) -> Result<Exit, CommandError> {
     let Some(first) = report.failed.first() else {
         return Ok(Exit::Success);
     };
+    let unreachable = report.failed.iter().all(|failure| failure.unusable);
+    let (exit, id) = if unreachable {
+        (Exit::Access, "remote")
+    } else {
+        (Exit::Failed, "step-failed")
+    };
     let message = match report.failed.len() {
+        1 if unreachable => format!(
+            "{} cannot be used; it was to do `{}`",
+            first.host, first.step
+        ),
+        many if unreachable => {
+            let hosts: BTreeSet<&str> = (report.failed.iter())
+                .map(|failure| failure.host.as_str())
+                .collect();
+            let hosts: Vec<&str> = hosts.into_iter().collect();
+            format!("{many} hosts cannot be used: {}", hosts.join(", "))
+        }
         1 => format!(
             "{} failed at `{}` ({})",
             first.host, first.step, first.place
@@ -150,10 +169,13 @@ pub(super) fn outcome(report: &Report) -> Result<Exit, CommandError> {
             first.host, first.step, first.place
         ),
     };
-    let mut error = CommandError::new(Exit::Failed, message).id("step-failed");
-    error.causes.push(first.why.replace('\n', "\n    "));
-    if !first.remedy.is_empty() {
-        error = error.hint(first.remedy.clone());
+    let mut error = CommandError::new(exit, message).id(id);
+    let told = if unreachable { report.failed.len() } else { 1 };
+    for failure in report.failed.iter().take(told) {
+        error.causes.push(failure.why.replace('\n', "\n    "));
+        if !failure.remedy.is_empty() {
+            error = error.hint(failure.remedy.clone());
+        }
     }
     let error = error.hint("then run it again: what is done is found done, the rest follows");
     Err(CommandError {

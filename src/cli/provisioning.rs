@@ -7,7 +7,6 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
-use tokio_util::sync::CancellationToken;
 
 use super::{CommandError, Context, Exit};
 use crate::{
@@ -64,7 +63,7 @@ impl Provisioning {
         context: &Context,
         changes: &Changes,
     ) -> Result<Applied, CommandError> {
-        let stop = stop_on_interrupt(context);
+        let stop = context.interrupted();
         let progress = Progress::new(context);
         let observer = |event: Event| progress.show(context, &event);
         let result = provision::apply(
@@ -124,25 +123,6 @@ pub(super) fn instances_of(
         }
     };
     hosts.iter().map(key).collect()
-}
-
-/// Cancelled by the first Ctrl-C; the second ends the process.
-pub(super) fn stop_on_interrupt(context: &Context) -> CancellationToken {
-    let stop = CancellationToken::new();
-    let cancel = stop.clone();
-    let interactive = context.ui.interactive;
-    tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            if interactive {
-                tracing::warn!("stopping after the calls that run; Ctrl-C again stops at once");
-            }
-            cancel.cancel();
-        }
-        if tokio::signal::ctrl_c().await.is_ok() {
-            std::process::exit(i32::from(Exit::Interrupted.code()));
-        }
-    });
-    stop
 }
 
 /// A bar on a terminal, plain lines elsewhere.

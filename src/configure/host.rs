@@ -21,7 +21,11 @@ use crate::{
 };
 
 /// Reads the script whole before it begins; nothing of it is in an argument.
-const RUNNER: &str = r#"exec bash -c 'script=$(cat); eval "$script"' hafail"#;
+/// One script at a time: what an interrupted run began goes on to its end.
+const RUNNER: &str = r#"flock -o -E 75 -w 60 /run/hafail.lock bash -c 'script=$(cat); eval "$script"' hafail
+status=$?
+[ $status != 75 ] || echo "what an earlier run began here is still at work" >&2
+exit $status"#;
 /// Lines of a host's words that are shown.
 const SHOWN_LINES: usize = 15;
 
@@ -372,6 +376,7 @@ impl<'a> HostRun<'a> {
             why,
             remedy,
             unreachable: false,
+            unusable: false,
         };
         self.ended(task, outcome, took);
         Stopped
@@ -380,12 +385,13 @@ impl<'a> HostRun<'a> {
     fn unreachable(&self, task: &Task, error: &RemoteError, took: Duration) -> Stopped {
         let (why, remedy) = (error.to_string(), error.remedy());
         let why = self.context.redactor.clean(&why);
-        // Also a hidden step is told when it failed.
         let outcome = Outcome::Failed {
             why,
             remedy,
             unreachable: true,
+            unusable: error.is_before_anything(),
         };
+        // Also a hidden step is told when it failed.
         self.ended(task, outcome, took);
         Stopped
     }

@@ -65,6 +65,8 @@ pub enum Outcome {
         remedy: String,
         /// The host was lost: nothing is known of what follows there.
         unreachable: bool,
+        /// It could not even be begun with: the way, a key, `sudo`.
+        unusable: bool,
     },
 }
 
@@ -137,6 +139,8 @@ pub struct Failure {
     pub remedy: String,
     /// The host was lost: nothing is known of what follows there.
     pub unreachable: bool,
+    /// It could not even be begun with: the way, a key, `sudo`.
+    pub unusable: bool,
 }
 
 /// Milliseconds.
@@ -220,6 +224,7 @@ impl Report {
                 why,
                 remedy,
                 unreachable,
+                unusable,
             } => {
                 counts.failed += 1;
                 self.failed.push(Failure {
@@ -230,6 +235,7 @@ impl Report {
                     why: why.clone(),
                     remedy: remedy.clone(),
                     unreachable: *unreachable,
+                    unusable: *unusable,
                 });
             }
         }

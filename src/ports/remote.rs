@@ -94,6 +94,20 @@ pub enum RemoteError {
 }
 
 impl RemoteError {
+    /// Whether the host did nothing: there was no way to it, or it or we
+    /// refused.
+    #[must_use]
+    pub fn is_before_anything(&self) -> bool {
+        match self {
+            Self::NoSuchHost { .. }
+            | Self::Connect { .. }
+            | Self::HostKey { .. }
+            | Self::Refused { .. }
+            | Self::Root { .. } => true,
+            Self::Broken { .. } | Self::Deadline { .. } => false,
+        }
+    }
+
     /// What the user can do about it.
     #[must_use]
     pub fn remedy(&self) -> String {

@@ -256,7 +256,7 @@ fn create(resource: &Resource) -> What {
     {
         return What::Blocked {
             why: format!("the hosted zone {name} does not exist"),
-            remedy: "create the zone, or let hafail do it: `manage_zone: true`".to_owned(),
+            remedy: "create the zone, or let hafail do it: `manage_zone: true`; or leave `dns` out of the topology and point names yourself".to_owned(),
         };
     }
     What::Create {

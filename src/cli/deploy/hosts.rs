@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use backon::{ExponentialBuilder, Retryable};
 use futures::future::join_all;
+use tokio::time::Instant;
 
 use super::super::{
     CommandError, Context,
@@ -18,34 +18,45 @@ use crate::{
     ids::HostName,
     inventory::Inventory,
     ports::remote::{Remote, RemoteError},
-    provision::FoundHosts,
+    provision::{Applied, FoundHosts},
     topology::Topology,
 };
 
 /// How long a new instance may take until it answers by SSH.
 const BOOT: Duration = Duration::from_secs(300);
+/// How long hosts of an earlier run may take: one may be booting still.
+const SETTLED: Duration = Duration::from_secs(30);
 
-/// Waits for all hosts and runs the playbook `deploy`.
+/// Waits for all hosts and runs the playbook `deploy`. Those that do not come
+/// are named, and the others done as far as they go without them.
 pub(super) async fn configure(
     context: &Context,
     args: &Args,
     topology: &Topology,
     vault: &Vault,
     found: &FoundHosts,
+    applied: &Applied,
 ) -> Result<Report, CommandError> {
     let ssh = context.ssh(vault, found)?;
-    let waits = found.inventory.hosts.keys().map(|host| booted(&ssh, host));
+    let made = applied.created + applied.updated > 0;
+    let patience = if made { BOOT } else { SETTLED };
+    let hosts = found.inventory.hosts.keys();
+    let waits = hosts.map(|host| booted(&ssh, host, patience));
+    let stop = context.interrupted();
     tokio::select! {
-        answers = join_all(waits) => {
-            answers.into_iter().collect::<Result<(), RemoteError>>()?;
-        }
-        _ = tokio::signal::ctrl_c() => {
+        biased;
+        () = stop.cancelled() => {
             return Err(CommandError::new(
                 super::Exit::Interrupted,
-                "interrupted while the hosts came up; the resources are made",
+                "interrupted before the hosts were up; the resources are made",
             )
             .id("interrupted")
             .hint("run it again: what is done is found done, the rest follows"));
+        }
+        answers = join_all(waits) => {
+            for error in answers.into_iter().filter_map(Result::err) {
+                context.ui.warning(&format!("{error}; the other hosts go on"));
+            }
         }
     }
     let job = Job {
@@ -62,20 +73,25 @@ pub(super) async fn configure(
 
 /// Waits until a host runs a command. What a boot mends by itself is retried;
 /// a wrong host key is not.
-async fn booted(ssh: &dyn Remote, host: &HostName) -> Result<(), RemoteError> {
-    let probe = || reach::answers(ssh, host);
-    let patience = ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(100))
-        .with_max_delay(Duration::from_secs(2))
-        .with_total_delay(Some(BOOT))
-        .without_max_times();
-    probe
-        .retry(patience)
-        .when(|error| {
-            !matches!(
-                error,
-                RemoteError::HostKey { .. } | RemoteError::NoSuchHost { .. }
-            )
-        })
-        .await
+async fn booted(
+    ssh: &dyn Remote,
+    host: &HostName,
+    patience: Duration,
+) -> Result<(), RemoteError> {
+    let end = Instant::now() + patience;
+    let mut pause = Duration::from_millis(100);
+    loop {
+        let Err(error) = reach::answers(ssh, host).await else {
+            return Ok(());
+        };
+        let hopeless = matches!(
+            error,
+            RemoteError::HostKey { .. } | RemoteError::NoSuchHost { .. }
+        );
+        if hopeless || Instant::now() + pause >= end {
+            return Err(error);
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(2));
+    }
 }
