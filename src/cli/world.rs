@@ -1,8 +1,11 @@
 //! The deployment of a topology, for commands that go to it.
 
+use std::collections::BTreeSet;
+
 use super::{CommandError, Context, Exit};
 use crate::{
     adapters::world::{Deployment, WorldError, open},
+    ports::cloud::CloudError,
     topology::Topology,
 };
 
@@ -29,10 +32,17 @@ impl Context {
         }
         let text = format!("no host of {} was found", topology.name);
         let mut error = CommandError::new(Exit::Access, text).id("no-hosts");
-        for fault in deployment.found.errors.values() {
+        let errors = &deployment.found.errors;
+        for fault in errors.values() {
             error = error.because(fault);
         }
-        Err(error.hint("see what is there: hafail status; make it: hafail deploy"))
+        let remedies: BTreeSet<String> = errors.values().map(CloudError::remedy).collect();
+        if remedies.is_empty() {
+            error = error.hint("see what is there: hafail status; make it: hafail deploy");
+        }
+        // Whoever cannot ask does not know that there is none.
+        error.hints.extend(remedies);
+        Err(error)
     }
 }
 

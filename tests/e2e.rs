@@ -1,0 +1,68 @@
+//! Stories on a lab that is up, and what goes wrong around them. Run by
+//! `scripts/test`, which brings the lab up: needs `hafail` and `hafail-lab` on
+//! PATH. Every test begins and ends with an empty account.
+//!
+//! While tests are written: `HAFAIL_E2E_KEEP=1` takes the system that an
+//! earlier run left instead of telling the story again, and leaves it.
+
+#[path = "e2e/account.rs"]
+mod account;
+#[path = "e2e/cloud.rs"]
+mod cloud;
+#[path = "e2e/hosts.rs"]
+mod hosts;
+#[path = "e2e/lab.rs"]
+mod lab;
+#[path = "e2e/operating.rs"]
+mod operating;
+#[path = "e2e/secrets.rs"]
+mod secrets;
+#[path = "e2e/static_hosts.rs"]
+mod static_hosts;
+#[path = "e2e/story.rs"]
+mod story;
+#[path = "e2e/three_tier.rs"]
+mod three_tier;
+
+use lab::explained;
+
+#[test]
+#[ignore = "needs a lab: scripts/test"]
+fn the_story() {
+    let keep = std::env::var_os("HAFAIL_E2E_KEEP").is_some();
+    if !keep {
+        story::is_told();
+    }
+    explained(None, || {
+        story::refusals_name_reason_and_next_command();
+        story::nothing_is_left_to_change();
+        story::playbooks_run_alone();
+    });
+    explained(None, || {
+        cloud::refuses();
+        hosts::cannot_be_used();
+        hosts::fail_in_the_middle();
+    });
+    explained(None, || {
+        operating::interrupted_before_and_after_the_promotion();
+        operating::one_at_a_time();
+        operating::no_promotion_without_a_proof();
+        operating::no_switchover_to_a_standby_that_lags();
+        secrets::stay_secret();
+    });
+    if !keep {
+        story::destroy_leaves_nothing();
+    }
+}
+
+#[test]
+#[ignore = "needs a lab: scripts/test"]
+fn one_site_in_three_tiers() {
+    explained(Some(three_tier::TOPOLOGY.as_ref()), three_tier::story);
+}
+
+#[test]
+#[ignore = "needs a lab: scripts/test"]
+fn machines_that_exist() {
+    static_hosts::story();
+}
