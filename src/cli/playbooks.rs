@@ -128,7 +128,8 @@ pub(super) async fn run_over(
 
 fn interrupted(progress: &Progress<'_>) -> CommandError {
     progress.finish();
-    let mut error = CommandError::new(Exit::Interrupted, "interrupted").id("interrupted");
+    let message = format!("interrupted {}", progress.reached());
+    let mut error = CommandError::new(Exit::Interrupted, message).id("interrupted");
     for (host, step) in progress.in_flight() {
         error.causes.push(format!(
             "{host} was at `{step}`, which may or may not be done"

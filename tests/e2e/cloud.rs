@@ -16,7 +16,9 @@ pub fn refuses() {
         .variable("AWS_SECRET_ACCESS_KEY", None)
         .variable("AWS_EC2_METADATA_DISABLED", Some("true"));
     let failover = ["failover", "--region", "us-east-1", "--yes"];
-    nowhere.fails(&failover, 6, "no-hosts").says("AWS_ENDPOINT_URL");
+    nowhere
+        .fails(&failover, 6, "no-hosts")
+        .says("AWS_ENDPOINT_URL");
     let commands: [&[&str]; 2] = [&["deploy", "--yes"], &["plan"]];
     for arguments in commands {
         nowhere.fails(arguments, 6, "cloud-unreachable");

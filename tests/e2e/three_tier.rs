@@ -45,14 +45,16 @@ fn interrupted_deploys_complete(hafail: &Hafail) {
         deploy.interrupt();
         let ended = deploy.end().with(130);
         ended.error("interrupted");
-        ended.says("which may or may not be done");
+        ended.says("interrupted in `every host`, after ");
     }
     {
         let _chapter = chapter("Ctrl-C further on");
         let mut deploy = hafail.start(&["deploy", "--yes"]);
         deploy.until(|line| line.starts_with("  db: changed "));
         deploy.interrupt();
-        deploy.end().with(130).error("interrupted");
+        let ended = deploy.end().with(130);
+        ended.error("interrupted");
+        ended.says(", after ");
     }
     let _chapter = chapter("deploy to its end, and again");
     assert!(hafail.deploys() > 0);

@@ -30,6 +30,8 @@ struct State {
     bars: BTreeMap<HostName, ProgressBar>,
     /// What each host is changing now.
     steps: BTreeMap<HostName, String>,
+    play: Option<String>,
+    changed: usize,
 }
 
 impl<'a> Progress<'a> {
@@ -49,6 +51,7 @@ impl<'a> Progress<'a> {
         match event {
             Event::PlayStarted { play, hosts } => {
                 self.line(play);
+                state.play = Some(play.clone());
                 for host in hosts {
                     self.show(&mut state, host, "looking");
                 }
@@ -59,6 +62,7 @@ impl<'a> Progress<'a> {
             }
             Event::StepEnded(ended) => {
                 state.steps.remove(&ended.host);
+                state.changed += usize::from(matches!(ended.outcome, Outcome::Changed { .. }));
                 if let Some(text) = text(ended, self.dry_run) {
                     self.line(&text);
                 }
@@ -75,6 +79,17 @@ impl<'a> Progress<'a> {
     pub(super) fn in_flight(&self) -> BTreeMap<HostName, String> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.steps.clone()
+    }
+
+    /// How far it came, in a few words.
+    pub(super) fn reached(&self) -> String {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&state.play, state.changed) {
+            (None, _) => "before anything was done on hosts".to_owned(),
+            (Some(play), 0) => format!("in `{play}`, before any step changed a host"),
+            (Some(play), 1) => format!("in `{play}`, after 1 step that changed a host"),
+            (Some(play), many) => format!("in `{play}`, after {many} steps that changed hosts"),
+        }
     }
 
     pub(super) fn finish(&self) {
