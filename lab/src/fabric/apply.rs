@@ -24,6 +24,13 @@ pub(super) fn cannot(what: impl Into<String>) -> impl FnOnce(CommandError) -> Fa
     |source| FabricError { what, source }
 }
 
+/// Whether the kernel has the link, whatever is remembered of it.
+async fn has_link(router: &str, link: &str) -> bool {
+    run("ip", &["-n", router, "link", "show", link])
+        .await
+        .is_ok()
+}
+
 /// The fabric as it is known to be.
 #[derive(Debug)]
 pub struct Fabric {
@@ -161,6 +168,15 @@ impl Fabric {
             Ok(())
         };
         step().await.map_err(cannot(format!("build {id}")))?;
+        if !new && !has_link(&space, OWN).await {
+            namespace::create_bridge(&space, OWN)
+                .await
+                .map_err(cannot(format!("mend {id}")))?;
+            let built = self.built.vpcs.entry(id.to_owned()).or_default();
+            let stays = |line: &String| !line.contains(&format!("dev {OWN}"));
+            built.routes.retain(stays);
+            built.addresses.retain(stays);
+        }
         let built = self.built.vpcs.entry(id.to_owned()).or_default();
         if built.internet != wanted.internet {
             let result = self.link_internet(id, wanted.internet).await;
@@ -207,7 +223,9 @@ impl Fabric {
             }
         }
         for (id, (one, other)) in &plan.peerings {
-            if !self.built.peerings.contains_key(id) || !self.peers_linked(id, one).await {
+            let router = self.names.vpc_namespace(one);
+            let linked = has_link(&router, &link_of('p', id)).await;
+            if !self.built.peerings.contains_key(id) || !linked {
                 self.forget_routes(&[one, other], &link_of('p', id));
                 self.link_peers(id, one, other)
                     .await
@@ -218,15 +236,6 @@ impl Fabric {
             }
         }
         Ok(())
-    }
-
-    /// Whether the kernel has the link, whatever is remembered of it.
-    async fn peers_linked(&self, id: &str, one: &str) -> bool {
-        let router = self.names.vpc_namespace(one);
-        let link = link_of('p', id);
-        run("ip", &["-n", &router, "link", "show", &link])
-            .await
-            .is_ok()
     }
 
     async fn link_peers(&self, id: &str, one: &str, other: &str) -> Result<(), CommandError> {

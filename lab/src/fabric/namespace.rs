@@ -41,6 +41,11 @@ pub(super) async fn create_router(name: &str, bridge: &str) -> Result<(), Comman
     let mut sysctl = vec!["netns", "exec", name, "sysctl", "-qw"];
     sysctl.extend(ROUTER);
     run("ip", &sysctl).await?;
+    create_bridge(name, bridge).await
+}
+
+/// Makes the bridge for the router's own addresses.
+pub(super) async fn create_bridge(name: &str, bridge: &str) -> Result<(), CommandError> {
     let links = format!("link add {bridge} type bridge\nlink set {bridge} up\n");
     batch(name, &links).await
 }
