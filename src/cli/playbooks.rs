@@ -173,9 +173,13 @@ pub(super) fn outcome(report: &Report) -> Result<Exit, CommandError> {
     let mut error = CommandError::new(exit, message).id(id);
     let told = if unreachable { report.failed.len() } else { 1 };
     for failure in report.failed.iter().take(told) {
-        error.causes.push(failure.why.replace('\n', "\n    "));
-        if !failure.remedy.is_empty() {
-            error = error.hint(failure.remedy.clone());
+        let why = failure.why.replace('\n', "\n    ");
+        // Hosts behind the same bastion fail for the same reason.
+        if !error.causes.contains(&why) {
+            error.causes.push(why);
+        }
+        if !failure.remedy.is_empty() && !error.hints.contains(&failure.remedy) {
+            error.hints.push(failure.remedy.clone());
         }
     }
     let error = error.hint("then run it again: what is done is found done, the rest follows");
