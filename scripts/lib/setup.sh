@@ -105,6 +105,17 @@ push_voting() {
     docker push --quiet "$HAFAIL_LAB_REGISTRY/voting:latest" >&2
 }
 
+# load_begins LOG PID: waits until the load in the background has its first
+# write accepted.
+load_begins() {
+    local deadline=$((SECONDS + 30))
+    until grep -q ' [1-9][0-9]* accepted' "$1"; do
+        kill -0 "$2" 2>/dev/null || { cat "$1" >&2; fail "the load ended early"; }
+        [ $SECONDS -lt $deadline ] || fail "nothing was accepted for 30 s" "hafail status"
+        read -rt 0.1 <> <(:) || true
+    done
+}
+
 # region ACTION REGION…: acts on all of a region by the EC2 API.
 region() { "$HAFAIL_LAB_PYTHON" "$root/scripts/lib/region.py" "$@" >&2; }
 
