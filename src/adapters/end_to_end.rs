@@ -1,13 +1,14 @@
 //! Writes the way an application writes: through a site's load balancer to
 //! whichever database is primary.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
 
 use async_trait::async_trait;
-use tokio::{
-    sync::Mutex,
-    time::{Instant, timeout_at},
-};
+use tokio::time::{Instant, timeout_at};
 use tokio_postgres::Client;
 
 use super::database::{Login, one_line};
@@ -84,6 +85,12 @@ impl SiteWriters {
     }
 }
 
+impl Site {
+    fn kept(&self) -> MutexGuard<'_, Option<Client>> {
+        self.kept.lock().expect("no holder of this lock panics")
+    }
+}
+
 fn writer(site: &SiteName) -> String {
     format!("the database through the load balancer of {site}")
 }
@@ -100,10 +107,8 @@ impl EndToEnd for SiteWriters {
             .sites
             .get(name)
             .ok_or_else(|| PortError::Absent { what: writer(name) })?;
-        let mut kept = timeout_at(end, site.kept.lock())
-            .await
-            .map_err(|_| late())?;
-        let alive = kept.take().filter(|client| !client.is_closed());
+        // A write that hangs keeps no other one waiting: that opens its own.
+        let alive = site.kept().take().filter(|client| !client.is_closed());
         let client = match alive {
             Some(client) => client,
             None => timeout_at(end, self.connect(name, site))
@@ -116,7 +121,7 @@ impl EndToEnd for SiteWriters {
             what: writer(name),
             why: one_line(&error),
         })?;
-        *kept = Some(client);
+        *site.kept() = Some(client);
         Ok(())
     }
 }

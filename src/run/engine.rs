@@ -8,15 +8,15 @@ use std::{
 };
 
 use futures::{
-    StreamExt,
-    future::{Either, select},
+    FutureExt, StreamExt,
+    future::{Either, pending, select},
     stream::FuturesUnordered,
 };
 
 use crate::{
     journal::{Entry, Event, Outcome, Phase, Progress, StepState},
     plan::Planned,
-    step::Part,
+    step::{Part, Step},
 };
 
 use super::{
@@ -27,6 +27,10 @@ use super::{
     undo::undo,
 };
 
+/// How long the second guard is waited for when one has answered: more than
+/// the way between two regions and back.
+const SECOND_GUARD: Duration = Duration::from_millis(300);
+
 /// A run in the hands of a runner.
 pub(super) struct Engine<'a> {
     runner: &'a Runner<'a>,
@@ -35,6 +39,7 @@ pub(super) struct Engine<'a> {
     /// Entries from here on are not durable yet.
     durable: usize,
     current: Arc<Mutex<Option<Duration>>>,
+    outage: Arc<Outage>,
     superseded: bool,
     /// Why reversible steps ended; the way is back then.
     failed: Option<String>,
@@ -48,6 +53,7 @@ impl<'a> Engine<'a> {
             durable: entries.len(),
             entries,
             current: Arc::default(),
+            outage: Arc::new(Outage::new(runner.world.clock.now())),
             superseded: false,
             failed: None,
         }
@@ -91,7 +97,7 @@ impl<'a> Engine<'a> {
     /// Goes on to an end, or as far as it goes, while a client measures.
     pub async fn drive(mut self) -> Result<Ran, RunError> {
         let world = self.runner.world;
-        let outage = Outage::new(world.clock.now());
+        let outage = Arc::clone(&self.outage);
         let site = self.progress.plan.to.clone();
         let driven = {
             let steps = std::pin::pin!(self.steps());
@@ -121,6 +127,12 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
+    /// The step that writes where the client that measures does.
+    fn verify(&self) -> Step {
+        let site = self.progress.plan.to.clone();
+        Step::VerifyWrites { site }
+    }
+
     /// Gives the run up: undone where that is still possible.
     pub async fn abandon(mut self) -> Result<Ran, RunError> {
         self.flush().await?;
@@ -141,19 +153,30 @@ impl<'a> Engine<'a> {
             .await
     }
 
-    /// Whether a guard has obeyed a newer run.
+    /// Whether a guard has obeyed a newer run. Once one has answered, the other
+    /// is not waited for long: in a failover it is dead, and every order is
+    /// refused by a guard that knows better.
     async fn is_overtaken(&self) -> bool {
         let plan = &self.progress.plan;
-        let guards = &self.runner.world.guards;
+        let world = self.runner.world;
         let hosts = BTreeSet::from([&plan.old, &plan.new]);
-        let asked = hosts.into_iter().map(|host| guards.status(host));
-        let answers = futures::future::join_all(asked).await;
-        let newest = answers
+        let mut asked: FuturesUnordered<_> = hosts
             .into_iter()
-            .flatten()
-            .map(|status| status.epoch)
-            .max();
-        newest.is_some_and(|epoch| epoch > self.progress.undo_epoch())
+            .map(|host| world.guards.status(host))
+            .collect();
+        let mut end = pending().boxed();
+        loop {
+            match select(asked.next(), end).await {
+                Either::Left((Some(Ok(status)), _)) => {
+                    if status.epoch > self.progress.undo_epoch() {
+                        return true;
+                    }
+                    end = world.clock.sleep(SECOND_GUARD);
+                }
+                Either::Left((Some(Err(_)), waited)) => end = waited,
+                Either::Left((None, _)) | Either::Right(_) => return false,
+            }
+        }
     }
 
     /// Runs steps as they become ready, until none is or something fails.
@@ -212,6 +235,10 @@ impl<'a> Engine<'a> {
         let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         match result {
             Ok(done) => {
+                // The client that measures may still hang on a dead server.
+                if planned.step == self.verify() {
+                    self.outage.note(true, self.runner.world.clock.now());
+                }
                 if let Some(proof) = done.proof {
                     self.record(Event::ProofRecorded(proof))?;
                 }

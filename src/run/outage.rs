@@ -5,7 +5,8 @@ use std::{sync::Mutex, time::Duration};
 use crate::{ids::SiteName, journal::WritesSeen, ports::World};
 
 const EVERY: Duration = Duration::from_millis(10);
-const PATIENCE: Duration = Duration::from_secs(3);
+/// A connection that a load balancer gave to a dying server is left soon.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The account of a writing client.
 pub(super) struct Outage {
@@ -41,7 +42,8 @@ impl Outage {
         }
     }
 
-    fn note(&self, acknowledged: bool, now: Duration) {
+    /// Notes how a write through the load balancer ended.
+    pub fn note(&self, acknowledged: bool, now: Duration) {
         let mut account = self.lock();
         if !acknowledged {
             account.seen.failed += 1;

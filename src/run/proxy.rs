@@ -40,6 +40,7 @@ pub(super) async fn unhold(
 }
 
 /// Away with the old servers first, so that there is never a choice of two.
+/// Sessions that still hang on them, in the middle of connecting too, end.
 pub(super) async fn route(
     cx: &Context<'_>,
     lb: &HostName,
@@ -50,7 +51,10 @@ pub(super) async fn route(
     cx.still_current().await?;
     let mut orders: Vec<_> = away
         .iter()
-        .map(|server| tell(backend, server, ProxyVerb::Maintenance))
+        .flat_map(|server| {
+            [ProxyVerb::Maintenance, ProxyVerb::ShutSessions]
+                .map(|what| tell(backend, server, what))
+        })
         .collect();
     orders.push(tell(backend, to, ProxyVerb::Ready));
     orders.push(tell(backend, to, ProxyVerb::HealthUp));
