@@ -58,7 +58,9 @@ pub fn one_at_a_time() {
     let hafail = Hafail::new();
     let mut first = hafail.start(&WEST);
     first.until(|line| line.starts_with("run "));
+    first.pause();
     let second = hafail.run(&WEST);
+    first.go_on();
     let first = first.end().with(0);
     outcome(&first, "succeeded");
     let second = second.with(5);

@@ -309,7 +309,7 @@ make_box() {
         docker rm -f -- "$1.previous" > /dev/null 2>&1
         WHY=$({ docker stop -t 10 -- "$1" && docker rename "$1" "$1.previous"; } 2>&1) || return 1
     fi
-    file=$(mktemp /run/hafail.XXXXXXXX) && printf %s "$ENVIRONMENT" > "$file"
+    file=$(mktemp /run/hafail.env.XXXXXXXX) && printf %s "$ENVIRONMENT" > "$file"
     if out=$(docker run -d --name "$1" --label "hafail.spec=$4" --env-file "$file" \
         "${OPTIONS[@]}" "$2" "${COMMAND[@]}" 2>&1 > /dev/null); then
         rm -f -- "$file"

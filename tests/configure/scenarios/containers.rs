@@ -78,7 +78,7 @@ pub async fn a_container_is_made_anew_only_when_it_changed(bench: &Bench<'_>) {
     let ids = "docker ps --no-trunc --format '{{.Names}} {{.ID}}' | grep hafail-test | sort";
     let made = bench.on(&host, ids).await;
     assert_eq!(made.lines().count(), 2, "{made}");
-    let environment = "docker inspect -f '{{.Config.Env}} {{.HostConfig.RestartPolicy.Name}}' hafail-test-1; ls -A /run/hafail.* 2> /dev/null | wc -l";
+    let environment = "docker inspect -f '{{.Config.Env}} {{.HostConfig.RestartPolicy.Name}}' hafail-test-1; ls -A /run/hafail.env.* 2> /dev/null | wc -l";
     let said = bench.on(&host, environment).await;
     assert!(
         said.contains("COLOR=red")
