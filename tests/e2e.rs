@@ -42,6 +42,7 @@ fn the_story() {
         cloud::refuses();
         hosts::cannot_be_used();
         hosts::fail_in_the_middle();
+        hosts::no_commit_waits_for_a_standby_that_is_away();
     });
     explained(None, || {
         operating::interrupted_before_and_after_the_promotion();

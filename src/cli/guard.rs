@@ -62,11 +62,14 @@ enum LocalOrder {
         #[arg(long, default_value_t = 10_000)]
         deadline_ms: u64,
     },
-    /// Name the standbys that must confirm commits. Only a failover, which
-    /// journals it, lets commits go on without.
+    /// Name the standbys that must confirm commits.
     Synchronous {
-        #[arg(required = true)]
+        #[arg(required_unless_present = "nobody", conflicts_with = "nobody")]
         standbys: Vec<HostName>,
+        /// Let commits go on without: no journal knows of it, so do not fail
+        /// over to a standby that is away before it has been brought back.
+        #[arg(long)]
+        nobody: bool,
     },
     /// Remove the old directories that a rewind or a copy kept.
     DropKept,
@@ -79,7 +82,7 @@ impl From<LocalOrder> for Order {
             LocalOrder::Clone { upstream } => Self::Clone { upstream },
             LocalOrder::Checkpoint => Self::Checkpoint,
             LocalOrder::Demote { deadline_ms } => Self::Demote { deadline_ms },
-            LocalOrder::Synchronous { standbys } => Self::Synchronous { standbys },
+            LocalOrder::Synchronous { standbys, .. } => Self::Synchronous { standbys },
             LocalOrder::DropKept => Self::DropKept,
         }
     }

@@ -16,6 +16,30 @@ pub fn cannot_be_used() {
     assert_eq!(Hafail::new().deploys(), 0);
 }
 
+/// A deploy does not make commits wait for a standby that does not stream:
+/// they would wait until it is back.
+pub fn no_commit_waits_for_a_standby_that_is_away() {
+    let _chapter = chapter("a standby that is away");
+    let hafail = Hafail::new();
+    let order = |host, what| {
+        let order = format!("hafail guard order --config /etc/hafail/guard.json {what}");
+        on_host(NAME, host, &order);
+    };
+    order("site1-db", "synchronous --nobody");
+    order("site2-db", "demote");
+    hafail
+        .fails(
+            &["run", "deploy-database", "--host", "site1-db"],
+            1,
+            "step-failed",
+        )
+        .says("hafail rejoin site2-db");
+    let load = hafail.run(&["load", "--votes", "20", "--concurrency", "4"]);
+    assert_eq!(load.with(0).json()["persisted"], 20);
+    hafail.run(&["rejoin", "site2-db", "--yes"]).with(0);
+    hafail.healthy();
+}
+
 /// The host that failed, and no other, has done nothing.
 #[track_caller]
 fn only_this_one_failed(ended: &Ended, host: &str) {
