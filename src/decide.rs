@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use candidate::Candidate;
 pub use diagnosis::{Diagnosis, Finding, diagnose};
-pub use refusal::{Reason, Refusal, no_such_region};
+pub use refusal::{Reason, Refusal, no_such_region, unfinished};
 pub use rejoin::decide_rejoin;
 
 use crate::{

@@ -7,7 +7,7 @@ mod progress;
 
 use serde::{Deserialize, Serialize};
 
-pub use past::past;
+pub use past::{is_gone, past};
 pub use progress::{Facts, IllegalEvent, Phase, Progress, StepState};
 
 use crate::{

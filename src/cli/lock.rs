@@ -3,9 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{CommandError, Context, Exit, operating};
+use super::{CommandError, Context, operating};
 use crate::{
     adapters::{clock, journal_file::JournalDirectory},
+    decide::unfinished,
     history::{HistoryError, journals},
     journal::{Entry, Event, Outcome, parse, past, replay},
     ports::store::{Holder, RunId, Store},
@@ -94,14 +95,11 @@ impl Lock {
         let Some(run) = self.unfinished().await? else {
             return Ok(());
         };
-        let message = format!("refused (run-in-progress): run {run} has not ended");
-        let mut error = CommandError::new(Exit::Locked, message).id("run-in-progress");
-        error.causes.push(format!(
+        let mut error = CommandError::from(unfinished(&run));
+        error.causes = vec![format!(
             "its journal has no end: {what} could work against it, or take the wrong database for the primary"
-        ));
+        )];
         error.details = serde_json::json!({ "run": run });
-        Err(error
-            .hint("hafail resume")
-            .hint("hafail resume --abandon, to undo it where that is still possible"))
+        Err(error)
     }
 }

@@ -182,7 +182,9 @@ pub(super) fn already_active(view: &View<'_>, primary: &HostName) -> Refusal {
     .next("hafail status")
 }
 
-pub(super) fn unfinished(run: &RunId) -> Refusal {
+/// A run was broken off and waits to be resumed.
+#[must_use]
+pub fn unfinished(run: &RunId) -> Refusal {
     Refusal::new(Reason::RunInProgress, format!("run {run} has not ended"))
         .saw("its journal has no end; whoever ran it was interrupted")
         .next("hafail resume")

@@ -6,9 +6,16 @@ use crate::{decide::Past, step::Step};
 
 use super::{Entry, Event, IllegalEvent, Progress};
 
-/// Folds the journals of all runs, oldest first. Those about databases that
-/// were destroyed since tell nothing of the `clusters` (PostgreSQL's system
-/// identifiers) that are seen now; while none is seen, all count.
+/// Whether a run was about databases that were destroyed since: another
+/// cluster than the `clusters` (PostgreSQL's system identifiers) that are seen
+/// now. While none is seen, nothing says so.
+#[must_use]
+pub fn is_gone(cluster: Option<&String>, clusters: &BTreeSet<String>) -> bool {
+    !clusters.is_empty() && cluster.is_some_and(|cluster| !clusters.contains(cluster))
+}
+
+/// Folds the journals of all runs, oldest first. Those of clusters that are
+/// gone tell nothing.
 ///
 /// # Errors
 /// A journal that no run can have written.
@@ -19,8 +26,7 @@ pub fn past(journals: &[Vec<Entry>], clusters: &BTreeSet<String>) -> Result<Past
             continue;
         };
         let mut progress = Progress::begin(first)?;
-        let other = |cluster: &String| !clusters.is_empty() && !clusters.contains(cluster);
-        if progress.plan.cluster.as_ref().is_some_and(other) {
+        if is_gone(progress.plan.cluster.as_ref(), clusters) {
             continue;
         }
         for entry in rest {

@@ -76,8 +76,7 @@ pub async fn view(places: Places<'_>) -> View {
 /// Runs of databases that were destroyed since have nothing left to resume.
 fn lines(runs: &[(Option<String>, RunLine)], clusters: &BTreeSet<String>) -> Vec<RunLine> {
     let line = |(cluster, run): &(Option<String>, RunLine)| {
-        let gone = |cluster| !clusters.is_empty() && !clusters.contains(cluster);
-        let unfinished = run.unfinished && !cluster.as_ref().is_some_and(gone);
+        let unfinished = run.unfinished && !journal::is_gone(cluster.as_ref(), clusters);
         RunLine {
             unfinished,
             ..run.clone()

@@ -170,6 +170,22 @@ impl Hafail {
         }
     }
 
+    /// 100 votes, each accepted and persisted, and no other.
+    #[track_caller]
+    pub fn counts_every_vote(&self) {
+        let load = self
+            .run(&["load", "--votes", "100", "--concurrency", "10"])
+            .with(0)
+            .json();
+        assert_eq!(load["accepted"], 100, "{load}");
+        assert_eq!(load["persisted"], 100, "{load}");
+        assert_eq!(
+            (&load["lost"], &load["phantom"]),
+            (&0.into(), &0.into()),
+            "{load}"
+        );
+    }
+
     /// A deploy that succeeds; answers its number of changes.
     #[track_caller]
     pub fn deploys(&self) -> u64 {

@@ -12,6 +12,19 @@ use super::{
     DRAIN, Database, Record,
 };
 
+impl Database {
+    /// Nothing on a running primary is replaced.
+    fn is_no_primary(&self) -> Result<(), NotDone> {
+        match self.state {
+            PostgresState::Primary => Err(NotDone::refused(
+                "primary-running",
+                "it is a running primary",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl State {
     /// Carries an order out, or not, as a guard does.
     pub(in crate::sim) fn obey(
@@ -147,12 +160,7 @@ impl State {
 
     fn follow(&mut self, host: &HostName, upstream: &HostName) -> Result<(bool, String), NotDone> {
         let database = self.databases.get_mut(host).expect("a known host");
-        if database.state == PostgresState::Primary {
-            return Err(NotDone::refused(
-                "primary-running",
-                "it is a running primary",
-            ));
-        }
+        database.is_no_primary()?;
         let wanted = WantedRole::Standby {
             upstream: Some(upstream.clone()),
         };
@@ -169,12 +177,7 @@ impl State {
     fn rewind(&mut self, host: &HostName, upstream: &HostName) -> Result<(bool, String), NotDone> {
         let source = self.source(host, upstream)?.clone();
         let database = self.databases.get_mut(host).expect("a known host");
-        if database.state == PostgresState::Primary {
-            return Err(NotDone::refused(
-                "primary-running",
-                "it is a running primary",
-            ));
-        }
+        database.is_no_primary()?;
         if database.rewind_fails {
             return Err(NotDone::Failed("pg_rewind failed".to_owned()));
         }
@@ -190,12 +193,7 @@ impl State {
     fn reclone(&mut self, host: &HostName, upstream: &HostName) -> Result<(bool, String), NotDone> {
         let source = self.source(host, upstream)?.clone();
         let database = self.databases.get_mut(host).expect("a known host");
-        if database.state == PostgresState::Primary {
-            return Err(NotDone::refused(
-                "primary-running",
-                "it is a running primary",
-            ));
-        }
+        database.is_no_primary()?;
         database.log.clone_from(&source.log);
         database.timeline = source.timeline;
         database.broken = false;
