@@ -49,6 +49,7 @@ pub mod ports;
 pub mod probe;
 pub mod provision;
 pub mod report;
+pub mod right;
 pub mod run;
 pub mod sim;
 pub mod status;

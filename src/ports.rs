@@ -8,6 +8,7 @@ pub mod guards;
 pub mod machines;
 pub mod proxies;
 pub mod queues;
+pub mod quorum;
 pub mod records;
 pub mod remote;
 pub mod store;
