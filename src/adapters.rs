@@ -4,6 +4,7 @@ pub mod aws;
 pub mod clock;
 pub mod database;
 pub mod end_to_end;
+pub mod etcd;
 pub mod guard_client;
 pub mod guards;
 pub mod journal_file;

@@ -69,6 +69,16 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// The key that it changes.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Put { key, .. } | Self::Delete { key } => key,
+        }
+    }
+}
+
 /// The store as one client sees it. Reads are linearizable: an answer is
 /// never older than the question. Every call ends within a deadline of the
 /// implementation.

@@ -119,6 +119,11 @@ impl Program {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let process = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(process, signal).unwrap();
+    }
 }
 
 impl Drop for Program {
