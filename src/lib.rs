@@ -25,6 +25,7 @@ pub mod cli;
     reason = "playbooks, their templates and what they upload are local files"
 )]
 pub mod configure;
+pub mod coordination;
 pub mod decide;
 pub mod ground;
 #[allow(

@@ -14,7 +14,12 @@ mod queue;
 mod undo;
 mod verify;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    pin::pin,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use futures::future::{Either, select};
 
 use crate::{
     ids::Epoch,
@@ -127,7 +132,7 @@ impl Runner<'_> {
         }
         let what = plan.kind.to_string();
         self.store.register(&self.holder(&what, &run)).await?;
-        let result = self.started(&run, plan, actual, epoch).await;
+        let result = self.locked(self.started(&run, plan, actual, epoch)).await;
         self.released(&run, result).await
     }
 
@@ -163,7 +168,7 @@ impl Runner<'_> {
     /// be read or written.
     pub async fn resume(&self, run: &RunId, abandon: bool) -> Result<Ran, RunError> {
         self.store.register(&self.holder("resume", run)).await?;
-        let result = self.resumed(run, abandon).await;
+        let result = self.locked(self.resumed(run, abandon)).await;
         self.released(run, result).await
     }
 
@@ -188,6 +193,17 @@ impl Runner<'_> {
             engine.abandon().await
         } else {
             engine.drive().await
+        }
+    }
+
+    /// Works for as long as the lock is kept.
+    async fn locked(
+        &self,
+        work: impl Future<Output = Result<Ran, RunError>>,
+    ) -> Result<Ran, RunError> {
+        match select(pin!(work), self.store.keep()).await {
+            Either::Left((result, _)) => result,
+            Either::Right((lost, _)) => Err(lost.into()),
         }
     }
 

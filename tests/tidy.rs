@@ -19,11 +19,12 @@ const LAYERS: [(&str, &[&str]); 6] = [
             "order",
             "step",
             "playbook",
+            "right",
         ],
     ),
     ("ports", &["ports"]),
     ("judgement", &["decide", "plan", "lint"]),
-    ("record", &["journal", "report", "history"]),
+    ("record", &["journal", "report", "history", "coordination"]),
     (
         "doing",
         &[

@@ -78,6 +78,12 @@ pub trait Store: Send + Sync {
     /// All runs, oldest first.
     async fn list(&self) -> Result<Vec<RunId>, StoreError>;
 
+    /// Keeps the lock while a run goes on, and returns only when it is lost:
+    /// whoever works under it must stop at once.
+    async fn keep(&self) -> StoreError {
+        std::future::pending().await
+    }
+
     /// Gives the lock back.
     async fn release(&self, run: &RunId) -> Result<(), StoreError>;
 }

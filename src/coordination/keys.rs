@@ -1,0 +1,195 @@
+//! The keys and their values.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{
+    ids::{Epoch, HostName, Lsn, Timeline},
+    ports::quorum::{LeaseId, Reading, Revision, Value},
+};
+
+/// Everything but journals is below it, so that one read and one watch see
+/// all of it.
+pub(super) const LIVE: &str = "live/";
+pub(super) const PRIMARY: &str = "live/primary";
+pub(super) const EPOCH: &str = "live/epoch";
+pub(super) const SYNC: &str = "live/sync";
+pub(super) const LEADER: &str = "live/leader";
+pub(super) const PAUSE: &str = "live/pause";
+pub(super) const COOLDOWN: &str = "live/cooldown";
+pub(super) const LOCK: &str = "live/lock";
+pub(super) const SAID: &str = "live/said/";
+pub(super) const RUNS: &str = "runs/";
+
+/// `primary`: who holds the right to write. Goes with the holder's lease.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Primary {
+    pub host: HostName,
+    pub epoch: Epoch,
+    /// As it was when the right was taken.
+    pub timeline: Option<Timeline>,
+    pub lsn: Option<Lsn>,
+}
+
+/// `epoch`: the newest epoch in which the right was taken, and by whom.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Taken {
+    pub epoch: Epoch,
+    pub host: HostName,
+}
+
+/// `sync`: whoever is in it has every acknowledged commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SyncSet {
+    pub primary: HostName,
+    pub members: BTreeSet<HostName>,
+    pub epoch: Epoch,
+}
+
+impl SyncSet {
+    /// Whether the host has every acknowledged commit.
+    #[must_use]
+    pub fn has_all(&self, host: &HostName) -> bool {
+        &self.primary == host || self.members.contains(host)
+    }
+}
+
+/// `leader`: which watcher decides. Goes with its lease.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Leader {
+    /// The host on which it runs.
+    pub host: HostName,
+    /// Wall time, for display.
+    pub since: String,
+}
+
+/// `pause`: nothing is done automatically. Goes with a lease as long as the
+/// pause.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pause {
+    pub why: String,
+    pub by: String,
+    /// Wall time, for display: the lease ends it.
+    pub until: String,
+}
+
+/// `cooldown`: a failover was automatic, and the next needs a person. Goes
+/// with a lease, or by acknowledgement.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cooldown {
+    /// The run that failed over.
+    pub run: String,
+    /// Wall time, for display: the lease ends it.
+    pub until: String,
+}
+
+/// `said/<host>`: what a watcher sees. Goes with its lease.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Said {
+    /// By host of a database: whether its guard answers this watcher.
+    pub guards: BTreeMap<HostName, bool>,
+    /// By load balancer: whether it answers this watcher.
+    pub balancers: BTreeMap<HostName, bool>,
+    /// Whether a write through a load balancer was committed; none: not tried.
+    pub writes: Option<bool>,
+}
+
+/// All keys but the journals, at one revision.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    pub revision: Revision,
+    pub primary: Option<Keyed<Primary>>,
+    pub epoch: Option<Keyed<Taken>>,
+    pub sync: Option<Keyed<SyncSet>>,
+    pub leader: Option<Keyed<Leader>>,
+    pub pause: Option<Keyed<Pause>>,
+    pub cooldown: Option<Keyed<Cooldown>>,
+    pub said: BTreeMap<HostName, Said>,
+    /// Keys whose values are not understood: another version wrote them.
+    pub strange: Vec<String>,
+}
+
+/// A value with what conditions need.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keyed<T> {
+    pub value: T,
+    pub created: Revision,
+    pub modified: Revision,
+    pub lease: Option<LeaseId>,
+}
+
+impl State {
+    /// The newest epoch in which the right was taken.
+    #[must_use]
+    pub fn newest_epoch(&self) -> Epoch {
+        self.epoch
+            .as_ref()
+            .map_or(Epoch(0), |taken| taken.value.epoch)
+    }
+
+    /// Whether the host has every acknowledged commit, by the newest word.
+    #[must_use]
+    pub fn has_all(&self, host: &HostName) -> bool {
+        self.sync
+            .as_ref()
+            .is_some_and(|sync| sync.value.epoch == self.newest_epoch() && sync.value.has_all(host))
+    }
+}
+
+/// Reads all keys below the prefix.
+pub(super) fn parse(prefix: &str, reading: &Reading) -> State {
+    let mut state = State {
+        revision: reading.revision,
+        ..State::default()
+    };
+    let short = |name: &str| name.strip_prefix(LIVE).expect("it is below").to_owned();
+    let strange = &mut state.strange;
+    let one = |name: &str| reading.values.get(&format!("{prefix}{}", short(name)));
+    state.primary = one(PRIMARY).and_then(|value| read(PRIMARY, value, strange));
+    state.epoch = one(EPOCH).and_then(|value| read(EPOCH, value, strange));
+    state.sync = one(SYNC).and_then(|value| read(SYNC, value, strange));
+    state.leader = one(LEADER).and_then(|value| read(LEADER, value, strange));
+    state.pause = one(PAUSE).and_then(|value| read(PAUSE, value, strange));
+    state.cooldown = one(COOLDOWN).and_then(|value| read(COOLDOWN, value, strange));
+    let said = format!("{prefix}{}", short(SAID));
+    for (key, value) in &reading.values {
+        let host = key.strip_prefix(&said).and_then(|host| host.parse().ok());
+        if let Some(host) = host
+            && let Some(keyed) = read::<Said>(SAID, value, strange)
+        {
+            state.said.insert(host, keyed.value);
+        }
+    }
+    state
+}
+
+fn read<T: DeserializeOwned>(
+    name: &str,
+    value: &Value,
+    strange: &mut Vec<String>,
+) -> Option<Keyed<T>> {
+    match serde_json::from_str(&value.text) {
+        Ok(parsed) => Some(Keyed {
+            value: parsed,
+            created: value.created,
+            modified: value.modified,
+            lease: value.lease,
+        }),
+        Err(_) => {
+            strange.push(name.to_owned());
+            None
+        }
+    }
+}
+
+pub(super) fn text<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("plain data with string keys")
+}
