@@ -12,6 +12,7 @@ mod control;
 mod failpoint;
 mod http;
 mod lag;
+mod lease;
 mod metrics;
 mod monitor;
 mod orders;
@@ -42,12 +43,14 @@ pub use self::{
     config::{
         Access, Application, ConfigError, GuardConfig, Login, Peer, Timing, TlsFiles, is_owned,
     },
+    lease::{DeadManError, run_dead_man},
     orders::{LOCAL_RUN, order_name},
     secure::socket,
     settings::slot_name,
     store::StoreError,
 };
 use self::{
+    lease::Lease,
     metrics::Counters,
     server::ServerError,
     settings::Settings,
@@ -80,6 +83,10 @@ pub enum GuardError {
     },
     #[error("another guard holds {path}")]
     Locked { path: PathBuf },
+    #[error("the certificate for peers and the shared store cannot be used")]
+    Identity(#[from] crate::adapters::guard_client::GuardClientError),
+    #[error("the way to the shared store cannot be prepared")]
+    Quorum(#[from] crate::adapters::etcd::EtcdError),
     #[error("cannot wait for signals")]
     Signals(#[source] io::Error),
 }
@@ -100,7 +107,8 @@ impl GuardError {
                 "set boot_id_file to a file that changes with each boot".to_owned()
             }
             Self::User(_) => "run the guard as the user postgres".to_owned(),
-            Self::Tls(_) => "deploy the certificates again".to_owned(),
+            Self::Tls(_) | Self::Identity(_) => "deploy the certificates again".to_owned(),
+            Self::Quorum(error) => error.remedy(),
             Self::Listen { .. } => "see who uses the port: ss -ltnp".to_owned(),
             Self::Locked { .. } => "systemctl status hafail-guard".to_owned(),
             Self::Signals(_) => "run the guard as a normal process".to_owned(),
@@ -115,6 +123,8 @@ pub enum NoRight {
     NotWanted,
     #[error("the machine has booted since an order made this host the primary")]
     OtherBoot,
+    #[error("this host does not hold the lease of the primary")]
+    NoLease,
 }
 
 /// The guard of one host.
@@ -140,10 +150,12 @@ pub struct Guard {
     /// since this guard began.
     reloaded: std::sync::atomic::AtomicBool,
     counters: Counters,
+    /// Automatic mode: the right to write goes with a lease.
+    lease: Option<Lease>,
 }
 
 impl Guard {
-    fn new(config: GuardConfig, os_user: String) -> Result<Self, GuardError> {
+    fn new(config: GuardConfig, os_user: String, lease: Option<Lease>) -> Result<Self, GuardError> {
         for path in [config.version_dir(), config.state_dir.clone()] {
             make_private(&path).map_err(|source| GuardError::Directory { path, source })?;
         }
@@ -166,8 +178,13 @@ impl Guard {
             look: Notify::new(),
             reloaded: false.into(),
             counters: Counters::default(),
+            lease,
         };
         guard.stand_back_after_boot()?;
+        guard.take_over().map_err(|source| GuardError::Directory {
+            path: guard.config.path.clone(),
+            source,
+        })?;
         Ok(guard)
     }
 
@@ -181,19 +198,23 @@ impl Guard {
         self.store.update(|state| {
             state.wanted = WantedRole::Standby { upstream: None };
             state.grant = None;
+            state.right = None;
         })
     }
 
     /// The right to write, asked in this one place: the epoch for which this
-    /// host may accept writes. Today an accepted order gives it for the boot
-    /// of the machine in which it was accepted.
+    /// host may accept writes. An accepted order gives it for the boot of the
+    /// machine in which it was accepted, and in automatic mode only as long
+    /// as the lease of the same epoch holds.
     pub fn may_write(&self) -> Result<Epoch, NoRight> {
         self.store.with(|state| match &state.grant {
             Some(grant) if state.wanted == WantedRole::Primary => {
-                if grant.boot == self.boot {
-                    Ok(grant.epoch)
-                } else {
-                    Err(NoRight::OtherBoot)
+                if grant.boot != self.boot {
+                    return Err(NoRight::OtherBoot);
+                }
+                match &self.lease {
+                    Some(lease) if !lease.covers(grant.epoch) => Err(NoRight::NoLease),
+                    _ => Ok(grant.epoch),
                 }
             }
             _ => Err(NoRight::NotWanted),
@@ -202,7 +223,9 @@ impl Guard {
 
     /// Whether PostgreSQL accepts writes here, and may.
     pub fn is_primary(&self) -> bool {
-        self.view.borrow().postgres.state == PostgresState::Primary && self.may_write().is_ok()
+        let confirmed = self.lease.as_ref().is_none_or(Lease::is_confirmed);
+        let primary = self.view.borrow().postgres.state == PostgresState::Primary;
+        primary && confirmed && self.may_write().is_ok()
     }
 
     /// The status as last seen.
@@ -214,6 +237,7 @@ impl Guard {
             epoch: state.epoch,
             run: state.holder.clone(),
             wanted: state.wanted,
+            lease: self.lease.as_ref().and_then(Lease::status),
             postgres: self.view.borrow().postgres.clone(),
         }
     }
@@ -289,8 +313,13 @@ fn make_private(path: &std::path::Path) -> io::Result<()> {
 pub async fn run(config: GuardConfig) -> Result<(), GuardError> {
     let mut signals = Signals::new().map_err(GuardError::Signals)?;
     let os_user = tools::os_user().await?;
-    let guard = Arc::new(Guard::new(config, os_user)?);
-    let _lock = lock(&guard.config.state_dir)?;
+    make_private(&config.state_dir).map_err(|source| GuardError::Directory {
+        path: config.state_dir.clone(),
+        source,
+    })?;
+    let _lock = lock(&config.state_dir)?;
+    let lease = Lease::new(&config)?;
+    let guard = Arc::new(Guard::new(config, os_user, lease)?);
     let acceptor = secure::acceptor(&guard.config)?;
     let roles = listen(&guard, guard.config.guard_port).await?;
     let orders = listen(&guard, guard.config.order_port).await?;
@@ -307,6 +336,10 @@ pub async fn run(config: GuardConfig) -> Result<(), GuardError> {
     tasks.spawn(Arc::clone(&guard).supervise_forever());
     tasks.spawn(Arc::clone(&guard).observe_forever());
     tasks.spawn(Arc::clone(&guard).probe_forever());
+    tasks.spawn(Arc::clone(&guard).mind_dead_man());
+    tasks.spawn(Arc::clone(&guard).keep_forever());
+    tasks.spawn(Arc::clone(&guard).mind_deadline());
+    tasks.spawn(Arc::clone(&guard).keep_set_forever());
     tasks.spawn(http::serve(Arc::clone(&guard), roles));
     tasks.spawn(secure::serve(Arc::clone(&guard), orders, acceptor));
     tasks.spawn(secure::serve_locally(Arc::clone(&guard), local));

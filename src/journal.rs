@@ -134,6 +134,7 @@ pub struct Proof {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProofKind {
+    LeaseExpired,
     StoppedByGuard,
     InstanceStopped,
     AssertedByOperator,
@@ -144,6 +145,7 @@ impl ProofKind {
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
+            Self::LeaseExpired => "lease-expired",
             Self::StoppedByGuard => "stopped-by-guard",
             Self::InstanceStopped => "instance-stopped",
             Self::AssertedByOperator => "asserted-by-operator",

@@ -1,5 +1,9 @@
 //! What is known, and what is not. Unknown is never evidence.
 
+mod store;
+
+pub use store::{RightHolder, StoreSight};
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
@@ -13,7 +17,7 @@ use crate::{
 };
 
 /// Knowledge of something outside.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Knowledge<T> {
     /// Seen, and this is what was seen.
@@ -25,6 +29,7 @@ pub enum Knowledge<T> {
         why: String,
     },
     /// Surely not there: the authority that would know it said so.
+    #[default]
     Absent,
 }
 
@@ -35,6 +40,12 @@ impl<T> Knowledge<T> {
             Self::Known(value) => Some(value),
             Self::Unknown { .. } | Self::Absent => None,
         }
+    }
+
+    /// Surely not there.
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent)
     }
 
     /// Could not be seen, for this reason.
@@ -65,6 +76,9 @@ pub struct Snapshot {
     pub records: BTreeMap<String, Knowledge<AddressRecord>>,
     /// By site: whether a write through its load balancer was acknowledged.
     pub writes: BTreeMap<SiteName, Knowledge<WriteAnswer>>,
+    /// The shared store; absent where nothing is automatic.
+    #[serde(default, skip_serializing_if = "Knowledge::is_absent")]
+    pub store: Knowledge<StoreSight>,
 }
 
 impl Snapshot {

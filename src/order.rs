@@ -20,6 +20,9 @@ pub struct GuardStatus {
     pub run: Option<String>,
     /// What the guard wants PostgreSQL to be.
     pub wanted: WantedRole,
+    /// Automatic mode: the right to write, where this host holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<LeaseStatus>,
     pub postgres: Postgres,
 }
 
@@ -32,6 +35,18 @@ impl GuardStatus {
             run: self.run.clone().unwrap_or_default(),
         }
     }
+}
+
+/// The right to write under the lease of the shared store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseStatus {
+    pub epoch: Epoch,
+    /// Milliseconds until it ends unless it is renewed.
+    pub left_ms: u64,
+    /// The store is silent, and all peers promised instead.
+    pub by_promises: bool,
+    /// Who has every acknowledged commit besides this host.
+    pub members: std::collections::BTreeSet<HostName>,
 }
 
 /// What a run leaves behind where it had an effect, for those who do not have
@@ -117,6 +132,9 @@ pub struct Downstream {
     pub sent: Option<Lsn>,
     pub flushed: Option<Lsn>,
     pub replayed: Option<Lsn>,
+    /// Its last word, by its own wall clock: only compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replied_at: Option<String>,
 }
 
 /// A replication slot.
@@ -155,7 +173,13 @@ pub enum Order {
     Demote { deadline_ms: u64 },
     /// Leave recovery and accept writes. Refused where the received position
     /// is before `at_least`.
-    Promote { at_least: Option<Lsn> },
+    Promote {
+        at_least: Option<Lsn>,
+        /// Automatic mode: refused where the store does not say that this
+        /// host has every acknowledged commit.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        in_sync: bool,
+    },
     /// Be a standby of that host, without rewinding: start if stopped.
     Follow { upstream: HostName },
     /// Undo of `Demote`: start as the primary again. Refused when the data

@@ -22,7 +22,7 @@ use crate::{
     ids::{HostName, SiteName},
     inventory::Inventory,
     step::{FenceWay, Part, Step},
-    topology::Topology,
+    topology::{Replication, Topology},
 };
 
 /// What a plan is for.
@@ -152,4 +152,22 @@ pub struct Move<'a> {
     pub unusable: std::collections::BTreeMap<HostName, String>,
     /// How the old primary can be fenced, best first; only for failovers.
     pub ways: Vec<FenceWay>,
+}
+
+impl Move<'_> {
+    /// Whether the guard of the primary itself keeps who confirms commits.
+    #[must_use]
+    pub fn keeps_set(&self) -> bool {
+        self.topology.is_automatic() && self.orders_set_at_all()
+    }
+
+    /// Whether the plan has to say who confirms commits.
+    #[must_use]
+    pub fn orders_set(&self) -> bool {
+        !self.topology.is_automatic() && self.orders_set_at_all()
+    }
+
+    fn orders_set_at_all(&self) -> bool {
+        self.topology.database.replication == Replication::Synchronous
+    }
 }

@@ -30,6 +30,8 @@ pub struct World {
     pub queues: Arc<dyn queues::Queues>,
     pub end_to_end: Arc<dyn end_to_end::EndToEnd>,
     pub clock: Arc<dyn clock::Clock>,
+    /// The shared store; none where nothing is automatic.
+    pub quorum: Option<Arc<dyn quorum::Quorum>>,
 }
 
 /// Why something outside could not be asked or told. What it means for the

@@ -17,6 +17,7 @@ use crate::{
 
 mod hosts;
 mod page;
+mod store;
 
 pub use page::{Places, view};
 
@@ -32,7 +33,7 @@ const WRITE_PATIENCE: Duration = Duration::from_millis(1500);
 /// region dark, every second counts.
 pub async fn snapshot(topology: &Topology, world: &World) -> Snapshot {
     let eyes = Eyes::new(topology, world);
-    let (guards, machines, proxies, queues, records) = futures::join!(
+    let (guards, machines, proxies, queues, records, store) = futures::join!(
         eyes.each(Role::Db, |host| async move {
             world.guards.status(&host.name).await
         }),
@@ -44,6 +45,7 @@ pub async fn snapshot(topology: &Topology, world: &World) -> Snapshot {
             world.queues.status(&host.name).await
         }),
         eyes.records(),
+        store::sight(topology, world),
     );
     let writes = eyes.writes(&guards).await;
     Snapshot {
@@ -54,6 +56,7 @@ pub async fn snapshot(topology: &Topology, world: &World) -> Snapshot {
         queues,
         records,
         writes,
+        store,
     }
 }
 

@@ -28,7 +28,14 @@ pub enum Step {
     /// Prove that the old primary writes no more, by the first way that works.
     Fence { host: HostName, ways: Vec<FenceWay> },
     /// The point of no return.
-    Promote { host: HostName, from: HostName },
+    Promote {
+        host: HostName,
+        from: HostName,
+        /// Only where the store says that the host has every acknowledged
+        /// commit.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        in_sync: bool,
+    },
     /// Who must confirm commits on `host`; empty: nobody.
     SetSynchronous {
         host: HostName,
@@ -81,6 +88,8 @@ pub enum Step {
 pub enum FenceWay {
     /// Its guard stops PostgreSQL and says so.
     Guard,
+    /// The store says that its lease has ended.
+    Lease,
     /// The cloud stops the machine by force and says so.
     PowerOff,
     /// A person vouches for it.
@@ -300,6 +309,7 @@ impl FenceWay {
     fn describe(&self, host: &HostName) -> String {
         match self {
             Self::Guard => "its guard stops PostgreSQL (stopped-by-guard)".to_owned(),
+            Self::Lease => "its lease ends (lease-expired)".to_owned(),
             Self::PowerOff => format!("the cloud stops {host} by force (instance-stopped)"),
             Self::Operator { reason } => {
                 format!("the operator says so: “{reason}” (asserted-by-operator)")

@@ -53,6 +53,14 @@ pub struct Topology {
     pub tags: BTreeMap<String, String>,
 }
 
+impl Topology {
+    /// Whether watchers fail over by themselves, under leases.
+    #[must_use]
+    pub fn is_automatic(&self) -> bool {
+        self.coordination == Coordination::Etcd
+    }
+}
+
 /// What the user promises to theirs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Objectives {
@@ -68,6 +76,8 @@ pub struct Objectives {
 pub enum Coordination {
     /// The operator, by command, with a fencing proof.
     Manual,
+    /// Watchers in three places, by leases in etcd.
+    Etcd,
 }
 
 /// How hosts are reached.

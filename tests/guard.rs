@@ -1,8 +1,14 @@
 //! Guards with real PostgreSQL clusters on loopback. They need root (or the
 //! user postgres itself) and Debian's package postgresql-15.
 
+#[path = "etcd/cluster.rs"]
+#[allow(dead_code, reason = "shared with the tests of the store")]
+mod cluster;
 #[path = "guard/harness.rs"]
 mod harness;
+#[path = "adapters/local.rs"]
+#[allow(dead_code, reason = "shared with the tests of adapters")]
+mod local;
 #[path = "guard/pki.rs"]
 mod pki;
 
@@ -12,6 +18,8 @@ mod access;
 mod crashes;
 #[path = "guard/divergence.rs"]
 mod divergence;
+#[path = "guard/lease.rs"]
+mod lease;
 #[path = "guard/roles.rs"]
 mod roles;
 #[path = "guard/switchover.rs"]

@@ -56,6 +56,7 @@ fn guard(name: &str, wanted: WantedRole, postgres: Postgres) -> Knowledge<GuardS
         version: "0.1.0".into(),
         epoch: Epoch(3),
         run: None,
+        lease: None,
         wanted,
         postgres,
     })
@@ -63,6 +64,7 @@ fn guard(name: &str, wanted: WantedRole, postgres: Postgres) -> Knowledge<GuardS
 
 fn primary(name: &str, standby: &str) -> Knowledge<GuardStatus> {
     let row = Downstream {
+        replied_at: None,
         state: "streaming".into(),
         sync_state: "sync".into(),
         address: "10.20.1.4".into(),
@@ -170,6 +172,7 @@ fn healthy(topology: &Topology, active: &str) -> View {
         linked: true,
     };
     let snapshot = Snapshot {
+        store: Knowledge::Absent,
         taken: "2026-01-02T03:04:05Z".into(),
         guards: [
             (

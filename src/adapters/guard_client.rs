@@ -16,6 +16,7 @@ use crate::{
     ids::HostName,
     order::{GuardStatus, OrderAnswer, OrderRequest},
     ports::remote::Stream,
+    right::{NoPromise, Promise, PromiseRequest},
 };
 
 /// Why a guard gave no answer. After an order that may mean anything: ask
@@ -225,6 +226,17 @@ impl GuardConnection {
         let body = serde_json::to_vec(request).expect("orders are plain data with string keys");
         let request = self.request(Method::POST, "/orders", Bytes::from(body));
         self.ask(request, deadline, "order").await
+    }
+
+    /// Asks for a promise not to become primary.
+    pub async fn promise(
+        &mut self,
+        ask: &PromiseRequest,
+        deadline: Duration,
+    ) -> Result<Result<Promise, NoPromise>, GuardClientError> {
+        let body = serde_json::to_vec(ask).expect("plain data with string keys");
+        let request = self.request(Method::POST, "/promise", Bytes::from(body));
+        self.ask(request, deadline, "promise").await
     }
 
     fn request(&self, method: Method, path: &str, body: Bytes) -> Request<Full<Bytes>> {

@@ -135,6 +135,7 @@ pub fn connect(
             balancers(topology),
         )),
         clock: Arc::new(SystemClock::default()),
+        quorum: None,
     };
     Ok(Deployment {
         found,

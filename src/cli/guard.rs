@@ -37,6 +37,10 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum Action {
+    /// Kill PostgreSQL when the right to write has ended. The guard runs it
+    /// beside itself, so that this happens whatever becomes of the guard.
+    #[command(hide = true)]
+    DeadMan,
     /// Print the data directory of this host's PostgreSQL.
     DataDirectory,
     /// Give an order to the guard of this very host, as root or its user.
@@ -98,6 +102,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     })?;
     match args.action {
         Some(Action::Order { order }) => return give(context, &config, order.into()).await,
+        Some(Action::DeadMan) => return dead_man(&config),
         Some(Action::DataDirectory) => return data_directory(context, &config),
         None => {}
     }
@@ -109,6 +114,15 @@ pub async fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     guard::run(config).await.map_err(|error| {
         let hint = error.remedy();
         CommandError::failed("the guard cannot run", &error).hint(hint)
+    })?;
+    Ok(Exit::Success)
+}
+
+fn dead_man(config: &GuardConfig) -> Result<Exit, CommandError> {
+    let ended = guard::run_dead_man(config);
+    ended.map_err(|error| {
+        CommandError::failed("the dead-man cannot work", &error)
+            .hint("the guard starts it: systemctl status hafail-guard")
     })?;
     Ok(Exit::Success)
 }

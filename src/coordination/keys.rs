@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     ids::{Epoch, HostName, Lsn, Timeline},
-    ports::quorum::{LeaseId, Reading, Revision, Value},
+    ports::{
+        quorum::{LeaseId, Reading, Revision, Value},
+        store::Holder,
+    },
 };
 
 /// Everything but journals is below it, so that one read and one watch see
@@ -112,6 +115,7 @@ pub struct State {
     pub leader: Option<Keyed<Leader>>,
     pub pause: Option<Keyed<Pause>>,
     pub cooldown: Option<Keyed<Cooldown>>,
+    pub lock: Option<Keyed<Holder>>,
     pub said: BTreeMap<HostName, Said>,
     /// Keys whose values are not understood: another version wrote them.
     pub strange: Vec<String>,
@@ -158,6 +162,7 @@ pub(super) fn parse(prefix: &str, reading: &Reading) -> State {
     state.sync = one(SYNC).and_then(|value| read(SYNC, value, strange));
     state.leader = one(LEADER).and_then(|value| read(LEADER, value, strange));
     state.pause = one(PAUSE).and_then(|value| read(PAUSE, value, strange));
+    state.lock = one(LOCK).and_then(|value| read(LOCK, value, strange));
     state.cooldown = one(COOLDOWN).and_then(|value| read(COOLDOWN, value, strange));
     let said = format!("{prefix}{}", short(SAID));
     for (key, value) in &reading.values {

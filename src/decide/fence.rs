@@ -1,6 +1,10 @@
 //! How the old primary can be proved not to write.
 
-use crate::{ids::HostName, observation::Knowledge, step::FenceWay};
+use crate::{
+    ids::HostName,
+    observation::{Knowledge, StoreSight},
+    step::FenceWay,
+};
 
 use super::{
     Intent,
@@ -15,8 +19,18 @@ pub(super) fn ways(
     old: &HostName,
 ) -> Result<Vec<FenceWay>, Refusal> {
     let mut ways = Vec::new();
+    let store = view.store();
+    if store.is_some_and(StoreSight::is_free) {
+        ways.push(FenceWay::Lease);
+    }
     if view.guard(old).is_some() {
         ways.push(FenceWay::Guard);
+    }
+    if store.is_some_and(|store| !store.is_free()) {
+        ways.push(FenceWay::Lease);
+    }
+    if view.topology().is_automatic() && !ways.is_empty() {
+        return Ok(ways);
     }
     let machine = view.snapshot().machines.get(old);
     match (&intent.fenced_by_operator, machine) {

@@ -20,6 +20,9 @@ const DEPLOYED: Epoch = Epoch(1);
 
 /// What the candidate may lack of what `last`, the last primary, acknowledged.
 pub(super) fn expected(view: &View<'_>, last: &HostName, new: &HostName) -> Loss {
+    if view.topology().is_automatic() && is_synchronous(view.topology()) {
+        return by_store(view, last, new);
+    }
     if last == new {
         return itself(view, new);
     }
@@ -34,6 +37,26 @@ pub(super) fn expected(view: &View<'_>, last: &HostName, new: &HostName) -> Loss
         };
     }
     by_membership(view, last, new)
+}
+
+/// In automatic mode the store says who has every acknowledged commit, and
+/// the candidate gets the right to write only if it still says so then.
+fn by_store(view: &View<'_>, last: &HostName, new: &HostName) -> Loss {
+    match view.store() {
+        Some(store) if store.has_all.contains(new) => nothing(format!(
+            "the store says that {new} has every acknowledged commit"
+        )),
+        Some(_) => by_position(view, last, new).unwrap_or_else(|| Loss::Unknown {
+            because: format!(
+                "the store does not name {new} among those with every acknowledged commit: \
+                 commits on {last} went on without it"
+            ),
+        }),
+        None => Loss::Unknown {
+            because: "the shared store cannot be asked who has every acknowledged commit"
+                .to_owned(),
+        },
+    }
 }
 
 /// The candidate seems to have been the last primary. Sure is that only where

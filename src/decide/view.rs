@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     ids::{HostName, Lsn, SiteName, Timeline},
     inventory::Inventory,
-    observation::{Knowledge, Machine, Snapshot, WriteAnswer},
+    observation::{Knowledge, Machine, Snapshot, StoreSight, WriteAnswer},
     order::{GuardStatus, PostgresState, WantedRole},
     topology::{Role, Topology},
 };
@@ -45,6 +45,11 @@ impl<'a> View<'a> {
     /// What the guard of the host said, if it did.
     pub fn guard(&self, host: &HostName) -> Option<&'a GuardStatus> {
         self.sight.snapshot.guards.get(host)?.known()
+    }
+
+    /// What the shared store says, where there is one and it answered.
+    pub fn store(&self) -> Option<&'a StoreSight> {
+        self.sight.snapshot.store.known()
     }
 
     /// Why nothing is known of the guard of the host.
@@ -121,7 +126,9 @@ impl<'a> View<'a> {
                 .cloned()
         };
         // A wish may be older than the last promotion; a timeline is not.
+        let by_store = || Some(self.store()?.last.as_ref()?.host.clone());
         self.running_primary()
+            .or_else(by_store)
             .or_else(|| self.newest_timeline())
             .or_else(|| self.past().primary.clone())
             .or_else(by_guard)

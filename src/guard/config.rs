@@ -1,5 +1,9 @@
 //! The guard's configuration: one JSON file, written at deploy.
 
+mod coordination;
+
+pub use coordination::{Coordination, OnStandbyLoss};
+
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
@@ -60,6 +64,12 @@ pub struct GuardConfig {
     /// Names the boot of the kernel.
     #[serde(default = "default_boot_id_file")]
     pub boot_id_file: PathBuf,
+    /// Automatic mode: the right to write goes with a lease.
+    #[serde(default)]
+    pub coordination: Option<Coordination>,
+    /// Where this was read.
+    #[serde(skip)]
+    pub path: PathBuf,
 }
 
 /// Certificate files, PEM. PostgreSQL and the order port share them.
@@ -80,6 +90,9 @@ pub struct Peer {
     pub address: String,
     /// Port of its PostgreSQL.
     pub port: u16,
+    /// Where its guard takes orders; as here where not stated.
+    #[serde(default)]
+    pub order_port: Option<u16>,
 }
 
 /// A role of PostgreSQL.
@@ -226,10 +239,12 @@ impl GuardConfig {
             path: owned(),
             source,
         })?;
-        let config: Self = serde_json::from_str(&text).map_err(|source| ConfigError::Parse {
-            path: owned(),
-            source,
-        })?;
+        let mut config: Self =
+            serde_json::from_str(&text).map_err(|source| ConfigError::Parse {
+                path: owned(),
+                source,
+            })?;
+        config.path = owned();
         let mut problems = config.problems();
         problems.extend(config.missing_files());
         if problems.is_empty() {
@@ -268,6 +283,9 @@ impl GuardConfig {
                     "access: `{address}` is neither a network nor a host name"
                 ));
             }
+        }
+        if let Some(coordination) = &self.coordination {
+            problems.extend(coordination.problems());
         }
         for (key, name) in self.names() {
             if !is_identifier(name) {

@@ -23,10 +23,16 @@ pub struct Counters {
     ends: AtomicU64,
     orders: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
     last_look: Mutex<Option<Instant>>,
+    recent_ends: Mutex<Vec<Instant>>,
+    stepped_down: AtomicU64,
 }
 
 /// A guard that has not looked for so long does not work any more.
 const LIVE: Duration = Duration::from_secs(15);
+
+/// So many ends of PostgreSQL within a minute are too many.
+const OFTEN: usize = 3;
+const OFTEN_WITHIN: Duration = Duration::from_secs(60);
 
 impl Counters {
     pub fn started(&self) {
@@ -35,6 +41,29 @@ impl Counters {
 
     pub fn ended(&self) {
         self.ends.fetch_add(1, Ordering::Relaxed);
+        let mut recent = self
+            .recent_ends
+            .lock()
+            .expect("no holder of this lock panics");
+        recent.retain(|end| end.elapsed() < OFTEN_WITHIN);
+        recent.push(Instant::now());
+    }
+
+    /// Whether starting PostgreSQL again here leads to nothing.
+    pub fn ends_too_often(&self) -> bool {
+        let recent = self
+            .recent_ends
+            .lock()
+            .expect("no holder of this lock panics");
+        recent
+            .iter()
+            .filter(|end| end.elapsed() < OFTEN_WITHIN)
+            .count()
+            >= OFTEN
+    }
+
+    pub fn stepped_down(&self) {
+        self.stepped_down.fetch_add(1, Ordering::Relaxed);
     }
 
     pub fn looked(&self) {

@@ -153,31 +153,55 @@ impl Guard {
     }
 
     /// Proves with new connections that PostgreSQL still serves: a stopped
-    /// postmaster leaves the old ones working.
+    /// postmaster leaves the old ones working. On a primary a commit proves
+    /// that the disk takes writes as well.
     pub(super) async fn probe_forever(self: Arc<Self>) {
         let period = Duration::from_millis(self.config.timing.probe_every_ms);
         loop {
             tokio::time::sleep(period).await;
-            if matches!(self.find(), Ok(Some(_))) {
-                let hung = self.is_hung().await;
-                if hung || self.view.borrow().hung {
-                    let generation = self.generation.load(Ordering::Acquire);
-                    self.publish_if(generation, |view| view.probed(hung));
-                    self.look.notify_one();
-                }
+            if !matches!(self.find(), Ok(Some(_))) {
+                continue;
+            }
+            let unwell = self.unwell().await;
+            if unwell.is_some() || self.view.borrow().hung {
+                let generation = self.generation.load(Ordering::Acquire);
+                self.publish_if(generation, |view| view.probed(unwell.clone()));
+                self.look.notify_one();
+            }
+            if let Some(why) = unwell {
+                self.step_down(&why).await;
             }
         }
     }
 
-    async fn is_hung(&self) -> bool {
+    /// Why PostgreSQL does not serve, as far as a new connection tells.
+    async fn unwell(&self) -> Option<String> {
         let limit = self.config.timing.hung_after();
+        let primary = self.view.borrow().postgres.state == PostgresState::Primary;
         let probe = async {
             let session = Session::open(&self.config, "postgres", limit).await?;
-            session.text("SELECT 1").await
+            session.run(if primary { COMMIT } else { "SELECT 1" }).await
         };
-        matches!(
-            tokio::time::timeout(limit, probe).await,
-            Err(_) | Ok(Err(SqlError::Deadline(_)))
-        )
+        match tokio::time::timeout(limit, probe).await {
+            Err(_) | Ok(Err(SqlError::Deadline(_))) => {
+                Some("a new connection got no answer in time".to_owned())
+            }
+            Ok(Err(SqlError::Query(error))) if primary && is_of_the_disk(&error) => {
+                Some(format!("a commit failed: {error}"))
+            }
+            // Starting, stopping, or out of connections: others see to that.
+            Ok(Err(_)) | Ok(Ok(())) => None,
+        }
     }
+}
+
+/// Writes to the log and waits for the disk, touching no table.
+const COMMIT: &str = "SELECT pg_logical_emit_message(true, 'hafail', '')";
+
+/// Insufficient resources but for connections, or an error of the system.
+fn is_of_the_disk(error: &tokio_postgres::Error) -> bool {
+    use tokio_postgres::error::SqlState;
+    error.code().is_some_and(|code| {
+        code == &SqlState::DISK_FULL || code == &SqlState::IO_ERROR || code.code().starts_with("58")
+    })
 }

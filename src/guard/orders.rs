@@ -13,6 +13,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
     Guard, failpoint,
+    lease::TakeError,
     process::Process,
     server::ServerError,
     sql::SqlError,
@@ -61,6 +62,18 @@ failures!(
     ConvergeError,
     std::io::Error
 );
+
+impl From<TakeError> for NotDone {
+    fn from(error: TakeError) -> Self {
+        match error.refusal() {
+            Some(id) => Self::Refused {
+                id,
+                why: error.to_string(),
+            },
+            None => Self::Failed(error.to_string()),
+        }
+    }
+}
 
 fn refused<T>(id: &'static str, why: impl Into<String>) -> Result<T> {
     Err(NotDone::Refused {
@@ -158,7 +171,7 @@ impl Guard {
             Order::Demote { deadline_ms } => {
                 self.demote(epoch, Duration::from_millis(deadline_ms)).await
             }
-            Order::Promote { at_least } => self.promote(epoch, at_least).await,
+            Order::Promote { at_least, in_sync } => self.promote(epoch, at_least, in_sync).await,
             Order::Follow { upstream } => self.follow(epoch, upstream).await,
             Order::Resume { timeline } => self.resume(epoch, timeline).await,
             Order::Rewind { upstream } => self.rewind(epoch, upstream).await,

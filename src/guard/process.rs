@@ -160,6 +160,44 @@ pub async fn kill_tools(bin_dir: &Path, root: &Path) -> io::Result<usize> {
     .await
 }
 
+/// Sends a signal to every server below a directory; to how many.
+pub fn signal_below(root: &Path, postgres: &Path, signal: Signal) -> io::Result<usize> {
+    let postgres = fs::canonicalize(postgres)?;
+    let is_ours = |pid: i32| {
+        program(pid).is_some_and(|program| program == postgres)
+            && fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(root))
+    };
+    let mut signalled = 0;
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let pid = name.to_str().and_then(|name| name.parse::<i32>().ok());
+        let Some(pid) = pid.filter(|pid| is_ours(*pid)) else {
+            continue;
+        };
+        let process = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        if let Some(process) = process
+            && is_ours(pid)
+        {
+            let _ = pidfd_send_signal(&process, signal);
+            signalled += 1;
+        }
+    }
+    Ok(signalled)
+}
+
+/// Kills every server below a directory, again and again, for a postmaster
+/// may fork meanwhile. Whether nothing was left within the limit.
+pub fn kill_below(root: &Path, postgres: &Path, limit: Duration) -> io::Result<bool> {
+    let begin = std::time::Instant::now();
+    while signal_below(root, postgres, Signal::KILL)? > 0 {
+        if begin.elapsed() > limit {
+            return Ok(false);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(true)
+}
+
 async fn kill_all(wanted: impl Fn(i32) -> bool) -> io::Result<usize> {
     let mut killed = Vec::new();
     for entry in fs::read_dir("/proc")? {

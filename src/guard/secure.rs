@@ -25,7 +25,10 @@ use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio_rustls::TlsAcceptor;
 
 use super::{Guard, config::GuardConfig};
-use crate::order::{GuardStatus, OrderAnswer, OrderRequest};
+use crate::{
+    order::{GuardStatus, OrderAnswer, OrderRequest},
+    right::{NoPromise, Promise, PromiseRequest},
+};
 
 /// The name in an operator's certificate.
 pub const OPERATOR: &str = "operator";
@@ -101,6 +104,7 @@ pub async fn serve_locally(guard: Arc<Guard>, listener: UnixListener) {
 fn router(guard: &Arc<Guard>) -> Router {
     Router::new()
         .route("/orders", post(take_order))
+        .route("/promise", post(promise))
         .route("/status", get(status))
         .with_state(Arc::clone(guard))
 }
@@ -167,6 +171,13 @@ async fn take_order(
     Json(request): Json<OrderRequest>,
 ) -> Json<OrderAnswer> {
     Json(guard.take(request).await)
+}
+
+async fn promise(
+    State(guard): State<Arc<Guard>>,
+    Json(ask): Json<PromiseRequest>,
+) -> Json<Result<Promise, NoPromise>> {
+    Json(guard.promise(ask).await)
 }
 
 /// Decisions are made on this one, so it looks anew where that is quick.

@@ -83,7 +83,8 @@ SELECT json_build_object(
   'standbys', (SELECT json_object_agg(application_name, json_build_object(
       'state', state, 'sync_state', sync_state,
       'address', coalesce(host(client_addr), 'local'),
-      'sent', sent_lsn, 'flushed', flush_lsn, 'replayed', replay_lsn))
+      'sent', sent_lsn, 'flushed', flush_lsn, 'replayed', replay_lsn,
+      'replied_at', reply_time::text))
     FROM pg_stat_replication WHERE state IS NOT NULL),
   'slots', (SELECT json_object_agg(slot_name, json_build_object(
       'active', active, 'restart', restart_lsn))

@@ -38,6 +38,12 @@ pub struct Persisted {
     /// Who must confirm commits while this host is primary.
     #[serde(default)]
     pub synchronous: Vec<HostName>,
+    /// The right under the shared store's lease, for a guard that takes over.
+    #[serde(default)]
+    pub right: Option<super::lease::Remembered>,
+    /// The promise given last.
+    #[serde(default)]
+    pub promise: Option<crate::right::Promise>,
 }
 
 /// Says that an order made this host the writer of an epoch.
@@ -61,6 +67,8 @@ impl Default for Persisted {
             data: None,
             rewinding: None,
             synchronous: Vec::new(),
+            right: None,
+            promise: None,
         }
     }
 }

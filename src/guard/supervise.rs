@@ -40,6 +40,8 @@ pub enum ConvergeError {
     Sql(#[from] SqlError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("the shared store: {0}")]
+    Shared(String),
     #[error("cannot write PostgreSQL's settings: {0}")]
     Settings(#[from] std::io::Error),
 }
@@ -69,7 +71,7 @@ impl Guard {
 
     /// `known` is the process as last found: where it has ended since, its
     /// descriptor says so at once.
-    async fn wait_for_news(&self, pause: Duration, known: &mut Option<Process>) {
+    async fn wait_for_news(self: &Arc<Self>, pause: Duration, known: &mut Option<Process>) {
         if let Ok(Some(process)) = self.find() {
             *known = Some(process);
         }
@@ -90,6 +92,9 @@ impl Guard {
                 });
                 self.counters.ended();
                 tracing::warn!("PostgreSQL has ended");
+                if self.counters.ends_too_often() {
+                    self.step_down("PostgreSQL ends again and again").await;
+                }
             }
             () = self.supervise.notified() => {}
             () = tokio::time::sleep(pause) => {}
@@ -127,10 +132,38 @@ impl Guard {
         } else {
             Mode::Standby
         };
+        if primary && let Some(coordination) = &self.config.coordination {
+            return self
+                .restart_primary(data, coordination.restart_within())
+                .await;
+        }
         let process = self.start(data, mode).await?;
         if server::wait_ready(&self.config, data, &process, START).await? {
             self.adopt(data, &process).await?;
             self.look_now().await;
+        }
+        Ok(())
+    }
+
+    /// In place, where that is quicker than a failover; else the right goes
+    /// back at once, so that nobody waits for its end.
+    async fn restart_primary(
+        self: &Arc<Self>,
+        data: &Path,
+        limit: Duration,
+    ) -> Result<(), ConvergeError> {
+        let ready = async {
+            let process = self.start(data, Mode::Primary).await?;
+            let ready = server::wait_ready(&self.config, data, &process, limit).await?;
+            Ok::<_, ServerError>((process, ready))
+        };
+        match ready.await {
+            Ok((process, true)) => {
+                self.adopt(data, &process).await?;
+                self.look_now().await;
+            }
+            Ok((_, false)) => self.step_down("PostgreSQL recovers too long").await,
+            Err(error) => self.step_down(&error.to_string()).await,
         }
         Ok(())
     }
@@ -143,6 +176,11 @@ impl Guard {
             return Err(ServerError::Start {
                 why: format!("not as a primary: {why}"),
             });
+        }
+        if mode == Mode::Primary
+            && let Some(lease) = &self.lease
+        {
+            lease.starts();
         }
         let settings = self.settings();
         let started = server::start(&self.config, data, mode, &settings, &self.os_user).await?;

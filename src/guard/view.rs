@@ -155,12 +155,12 @@ impl View {
         };
     }
 
-    /// A new connection did, or did not, get an answer in time.
-    pub fn probed(&mut self, hung: bool) {
-        self.hung = hung;
-        if hung {
+    /// A new connection was served, or why not.
+    pub fn probed(&mut self, unwell: Option<String>) {
+        self.hung = unwell.is_some();
+        if self.hung {
             self.postgres.state = PostgresState::Hung;
-            self.postgres.problem = Some("a new connection got no answer in time".to_owned());
+            self.postgres.problem = unwell;
         }
     }
 
@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn hung_is_neither_primary_nor_standby() {
         let mut view = View::default();
-        view.probed(true);
+        view.probed(Some("no answer".to_owned()));
         view.seen(observed("t1", "streaming"), Instant::now());
         assert_eq!(view.postgres.state, PostgresState::Hung);
         assert!(!view.runs() && !view.is_replica(None));

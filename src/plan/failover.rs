@@ -2,7 +2,7 @@
 
 use crate::step::{Part, Step};
 
-use super::{Kind, Move, Plan, build::Builder, forward};
+use super::{Kind, Loss, Move, Plan, build::Builder, forward};
 
 /// Claim the candidate → prove that the old primary is fenced → promote →
 /// redirect. The old primary comes back by a rejoin.
@@ -22,6 +22,7 @@ pub fn failover(given: &Move<'_>) -> Plan {
         Step::Promote {
             host: new.clone(),
             from: old.clone(),
+            in_sync: given.keeps_set() && matches!(given.loss, Loss::Nothing { .. }),
         },
     );
     let redirected = forward::redirect(&mut plan, promoted);

@@ -4,7 +4,7 @@
 use crate::{
     ids::HostName,
     step::{Backend, Part::Forward, Step},
-    topology::{Replication, Role},
+    topology::Role,
 };
 
 use super::build::{Builder, active_records, beside, site_of, with_role};
@@ -24,7 +24,7 @@ pub(super) struct Redirected {
 pub(super) fn redirect(plan: &mut Builder<'_>, promoted: usize) -> Redirected {
     let given = plan.given;
     let mut ready = promoted;
-    if given.topology.database.replication == Replication::Synchronous {
+    if given.orders_set() {
         // Its standby is not there yet: commits must not wait for it.
         let step = Step::SetSynchronous {
             host: given.new.clone(),
@@ -169,7 +169,7 @@ pub(super) fn rejoined(
         upstream: primary.clone(),
     };
     let streams = plan.add(Forward, &[followed], step);
-    if topology.database.replication == Replication::Synchronous {
+    if plan.given.orders_set() {
         let step = Step::SetSynchronous {
             host: primary.clone(),
             standbys: vec![standby.clone()],

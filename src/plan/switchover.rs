@@ -50,6 +50,8 @@ pub fn switchover(given: &Move<'_>) -> Plan {
         Step::Promote {
             host: new.clone(),
             from: old.clone(),
+            // All of its log is proven to be there.
+            in_sync: false,
         },
     );
     let redirected = forward::redirect(&mut plan, promoted);

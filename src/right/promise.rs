@@ -33,19 +33,17 @@ pub struct Promise {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum NoPromise {
-    #[error("this host has seen epoch {seen}")]
-    Stale { seen: Epoch },
     #[error("this host has the right to write, or is taking it")]
     Primary,
     #[error("this host is bound to {to} in epoch {epoch}")]
     Bound { to: HostName, epoch: Epoch },
+    #[error("this host cannot remember a promise")]
+    Forgetful,
 }
 
 /// What the promising side knows of itself.
 #[derive(Clone, Debug)]
 pub struct Standing<'a> {
-    /// The newest epoch that it has seen.
-    pub epoch: Epoch,
     /// It holds the right, or a request for it is under way.
     pub takes: bool,
     /// The promise that it gave last.
@@ -64,9 +62,6 @@ impl Standing<'_> {
     pub fn promise(&self, ask: &PromiseRequest, now: Moment) -> Result<Promise, NoPromise> {
         if self.takes {
             return Err(NoPromise::Primary);
-        }
-        if ask.epoch < self.epoch {
-            return Err(NoPromise::Stale { seen: self.epoch });
         }
         if let Some(given) = self.given
             && given.to != ask.host
@@ -116,7 +111,6 @@ mod tests {
 
     fn standing(given: Option<&Promise>) -> Standing<'_> {
         Standing {
-            epoch: Epoch(4),
             takes: false,
             given,
             boot: "b1",
@@ -142,14 +136,11 @@ mod tests {
     }
 
     #[test]
-    fn a_primary_a_stale_asker_and_another_asker_get_none() {
+    fn a_primary_and_one_who_is_bound_to_another_give_none() {
         let now = Duration::from_secs(100);
         let mut primary = standing(None);
         primary.takes = true;
         assert_eq!(primary.promise(&ask("a", 9), now), Err(NoPromise::Primary));
-        let seen = Epoch(4);
-        let stale = standing(None).promise(&ask("a", 3), now);
-        assert_eq!(stale, Err(NoPromise::Stale { seen }));
         let given = standing(None).promise(&ask("a", 4), now).unwrap();
         let again = standing(Some(&given)).promise(&ask("a", 4), now);
         assert!(again.is_ok());

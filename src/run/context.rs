@@ -19,6 +19,8 @@ const CURRENT_FOR: Duration = Duration::from_secs(5);
 pub(super) struct Context<'a> {
     pub world: &'a World,
     pub run: RunId,
+    /// Its name; the keys of the shared store are below it.
+    pub topology: String,
     /// Epoch of orders.
     pub epoch: Epoch,
     /// Epoch of orders after the promotion, or of those that take back.

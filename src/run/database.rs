@@ -67,6 +67,7 @@ pub(super) async fn promote(
     cx: &Context<'_>,
     host: &HostName,
     from: &HostName,
+    in_sync: bool,
 ) -> Result<Done, Failure> {
     if cx.proof.as_ref().is_none_or(|proof| &proof.host != from) {
         return Err(Failure::refused(format!(
@@ -75,6 +76,7 @@ pub(super) async fn promote(
     }
     let order = Order::Promote {
         at_least: cx.facts.equal,
+        in_sync,
     };
     let obeyed = cx.order(host, order, START).await?;
     let postgres = &obeyed.status.postgres;

@@ -316,6 +316,7 @@ impl<'a> Engine<'a> {
         Context {
             world: self.runner.world,
             run: progress.run.clone(),
+            topology: progress.plan.topology.clone(),
             epoch: progress.order_epoch(),
             tried_before: false,
             undo_epoch: progress.undo_epoch(),

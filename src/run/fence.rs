@@ -1,10 +1,11 @@
 //! Proofs that the old primary writes no more.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures::future::{Either, select};
 
 use crate::{
+    coordination::{Shared, State},
     ids::HostName,
     journal::{Fact, Proof, ProofKind},
     observation::{Machine, MachineState},
@@ -18,6 +19,10 @@ use super::context::{Context, Done, Failure};
 const STOP: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(10);
 const POWER_OFF: Duration = Duration::from_secs(150);
+/// Longer than any lease.
+const LEASE: Duration = Duration::from_secs(60);
+/// Between two looks when nothing is heard of a change.
+const GLANCE: Duration = Duration::from_secs(1);
 const TRACE: Duration = Duration::from_secs(2);
 const EQUALITY: Duration = Duration::from_secs(5);
 
@@ -85,6 +90,7 @@ pub(super) async fn fence(
     for way in ways {
         let result = match way {
             FenceWay::Guard => by_guard(cx, host).await,
+            FenceWay::Lease => by_lease(cx, host).await,
             FenceWay::PowerOff => by_machine(cx, host).await,
             FenceWay::Operator { reason } => Ok(asserted(cx, host, reason).await),
         };
@@ -126,6 +132,52 @@ async fn by_guard(cx: &Context<'_>, host: &HostName) -> Result<Done, Failure> {
         done = done.fact(Fact::Shutdown { end, timeline });
     }
     Ok(done)
+}
+
+/// Waits until the store says that nobody holds the right to write. The next
+/// one can only be taken in a newer epoch, by whoever is promoted.
+async fn by_lease(cx: &Context<'_>, host: &HostName) -> Result<Done, Failure> {
+    let Some(quorum) = &cx.world.quorum else {
+        return Err(Failure::for_good("there is no shared store"));
+    };
+    let shared = Shared::new(Arc::clone(quorum), &cx.topology);
+    let end = cx.world.clock.now() + LEASE;
+    loop {
+        let state = shared
+            .state()
+            .await
+            .map_err(|error| Failure::again(error.to_string()))?;
+        let Some(primary) = &state.primary else {
+            return gone(host, &state);
+        };
+        let why = format!("{} holds the right to write", primary.value.host);
+        if &primary.value.host != host {
+            return Err(Failure::refused(why));
+        }
+        let left = end.saturating_sub(cx.world.clock.now());
+        if left.is_zero() {
+            return Err(Failure::again(format!("{why}, and renews it")));
+        }
+        let changed = shared.changed(state.revision, left.min(GLANCE)).await;
+        changed.map_err(|error| Failure::again(error.to_string()))?;
+    }
+}
+
+fn gone(host: &HostName, state: &State) -> Result<Done, Failure> {
+    let Some(last) = &state.epoch else {
+        return Err(Failure::refused("nobody ever held the right to write"));
+    };
+    let (last, epoch) = (&last.value.host, last.value.epoch);
+    if last != host {
+        return Err(Failure::refused(format!(
+            "{last} held the right to write last, not {host}"
+        )));
+    }
+    let evidence = format!(
+        "the store says at revision {} that the lease of {host} in epoch {epoch} has ended",
+        state.revision.0
+    );
+    Ok(proved(false, ProofKind::LeaseExpired, host, evidence))
 }
 
 async fn by_machine(cx: &Context<'_>, host: &HostName) -> Result<Done, Failure> {

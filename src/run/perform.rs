@@ -20,7 +20,11 @@ async fn act(cx: &Context<'_>, step: &Step) -> Result<Done, Failure> {
         Step::Demote { host } => database::demote(cx, host).await,
         Step::ProveEquality { from, to } => fence::prove_equality(cx, from, to).await,
         Step::Fence { host, ways } => fence::fence(cx, host, ways).await,
-        Step::Promote { host, from } => database::promote(cx, host, from).await,
+        Step::Promote {
+            host,
+            from,
+            in_sync,
+        } => database::promote(cx, host, from, *in_sync).await,
         Step::SetSynchronous { host, standbys } => {
             database::set_synchronous(cx, host, standbys).await
         }

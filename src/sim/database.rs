@@ -166,6 +166,7 @@ impl State {
             epoch: database.epoch,
             run: Some(database.holder.clone()),
             wanted: database.wanted.clone(),
+            lease: None,
             postgres: self.postgres(database),
         }
     }
@@ -210,6 +211,7 @@ impl State {
                 sent: Some(standby.end()),
                 flushed: Some(standby.end()),
                 replayed: Some(standby.end()),
+                replied_at: None,
             }
         };
         self.databases

@@ -34,6 +34,7 @@ pub(super) fn world(sim: &Sim) -> World {
         queues: shared.clone(),
         end_to_end: shared.clone(),
         clock: shared,
+        quorum: None,
     }
 }
 

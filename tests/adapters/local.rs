@@ -120,6 +120,7 @@ impl Program {
         let _ = self.0.wait();
     }
 
+    #[allow(dead_code, reason = "not all tests that share this freeze programs")]
     pub fn signal(&self, signal: rustix::process::Signal) {
         let process = rustix::process::Pid::from_child(&self.0);
         rustix::process::kill_process(process, signal).unwrap();

@@ -42,7 +42,7 @@ where
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let _room = ROOM.acquire().await.unwrap();
-        let cluster = Cluster::start().await;
+        let cluster = Cluster::start(&Authority::new("test")).await;
         let cluster = tokio::time::timeout(Duration::from_secs(60), test(cluster)).await;
         drop(cluster.expect("the test did not end within a minute"));
     });
@@ -82,13 +82,13 @@ impl Member {
 }
 
 impl Cluster {
-    async fn start() -> Self {
+    /// Three members whose certificates are of that authority.
+    pub async fn start(authority: &Authority) -> Self {
         assert!(
             Path::new("/usr/bin/etcd").exists(),
             "etcd is missing: apt-get install etcd-server"
         );
         let directory = TempDir::new().unwrap();
-        let authority = Authority::new("test");
         let write = |name: &str, text: &str| {
             let path = directory.path().join(name);
             std::fs::write(path, text).unwrap();

@@ -20,7 +20,10 @@ fn no_stale_actor() {
         hosts.done(1, Order::Checkpoint).await;
         assert_eq!(hosts.status(1).await.epoch.0, new);
         for order in [
-            Order::Promote { at_least: None },
+            Order::Promote {
+                at_least: None,
+                in_sync: false,
+            },
             Order::Demote { deadline_ms: 1000 },
         ] {
             match hosts.order_at(1, new - 1, order).await {
@@ -35,7 +38,14 @@ fn no_stale_actor() {
         hosts.nodes[1].kill_guard();
         hosts.nodes[1].start_guard(&[]).await;
         let answer = hosts
-            .order_at(1, new - 1, Order::Promote { at_least: None })
+            .order_at(
+                1,
+                new - 1,
+                Order::Promote {
+                    at_least: None,
+                    in_sync: false,
+                },
+            )
             .await;
         assert!(matches!(answer, OrderAnswer::Refused { id, .. } if id == "stale-epoch"));
         hosts

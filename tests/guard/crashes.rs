@@ -124,7 +124,15 @@ fn after_a_boot_a_primary_comes_up_as_a_standby() {
         assert_eq!(status.wanted, WantedRole::Standby { upstream });
         // An operator decides.
         hosts.next_epoch();
-        hosts.done(0, Order::Promote { at_least: None }).await;
+        hosts
+            .done(
+                0,
+                Order::Promote {
+                    at_least: None,
+                    in_sync: false,
+                },
+            )
+            .await;
         hosts.insert(0, 101, 110).await;
         hosts
             .wait(1, "streaming", |status| {
@@ -371,7 +379,10 @@ fn repeat_is_harmless_promote_and_follow() {
         let crashes = crash_everywhere(
             &mut hosts,
             1,
-            Order::Promote { at_least: None },
+            Order::Promote {
+                at_least: None,
+                in_sync: false,
+            },
             async |hosts| {
                 // Back to the beginning: the first host is primary.
                 if hosts.status(1).await.postgres.state == PostgresState::Primary {
@@ -383,7 +394,15 @@ fn repeat_is_harmless_promote_and_follow() {
                             },
                         )
                         .await;
-                    hosts.done(0, Order::Promote { at_least: None }).await;
+                    hosts
+                        .done(
+                            0,
+                            Order::Promote {
+                                at_least: None,
+                                in_sync: false,
+                            },
+                        )
+                        .await;
                     let upstream = hosts.nodes[0].name.clone();
                     hosts.done(1, Order::Follow { upstream }).await;
                 }

@@ -27,7 +27,15 @@ async fn diverge(hosts: &mut Hosts) {
     hosts.next_epoch();
     let upstream = hosts.nodes[0].name.clone();
     hosts.done(1, Order::Follow { upstream }).await;
-    hosts.done(1, Order::Promote { at_least: None }).await;
+    hosts
+        .done(
+            1,
+            Order::Promote {
+                at_least: None,
+                in_sync: false,
+            },
+        )
+        .await;
     hosts.insert(1, 1001, 1100).await;
     fs::write(hosts.nodes[0].directory.join("boot_id"), "second boot\n").unwrap();
     hosts.nodes[0].start_guard(&[]).await;

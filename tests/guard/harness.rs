@@ -7,20 +7,29 @@ use std::{
     os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use hafail::{
     adapters::guard_client::GuardClient,
+    coordination::Shared,
     ids::{Epoch, HostName, Lsn},
     order::{GuardStatus, Order, OrderAnswer, OrderRequest, PostgresState},
 };
 use tokio::net::TcpStream;
 
-use crate::pki::{Authority, Identity};
+use crate::{
+    cluster::{Cluster, Member},
+    pki::{Authority, Identity},
+};
 
 const BIN: &str = "/usr/lib/postgresql/15/bin";
+/// Below which the keys of the test are.
+const PREFIX: &str = "/hafail/test/";
 const ANSWER: Duration = Duration::from_secs(60);
 
 /// PostgreSQL is heavy on small machines: few clusters at a time.
@@ -49,6 +58,8 @@ where
 pub struct Hosts {
     pub nodes: Vec<Node>,
     pub authority: Authority,
+    /// The shared store of automatic mode.
+    pub store: Option<Cluster>,
     pub operator: GuardClient,
     epoch: AtomicU64,
     _directory: tempfile::TempDir,
@@ -79,6 +90,7 @@ impl Hosts {
         let hosts = Self {
             nodes,
             authority,
+            store: None,
             operator,
             epoch: AtomicU64::new(1),
             _directory: directory,
@@ -88,6 +100,29 @@ impl Hosts {
             node.write_files(&hosts, &hosts.authority.issue(&names));
         }
         hosts
+    }
+
+    /// Starts the shared store and lets all guards go by it.
+    pub async fn coordinate(&mut self) {
+        let store = Cluster::start(&self.authority).await;
+        let endpoints: Vec<_> = store.members.iter().map(Member::url).collect();
+        for node in &self.nodes {
+            let coordination = serde_json::json!({
+                "endpoints": endpoints,
+                "prefix": PREFIX,
+                "runtime_dir": node.directory.join("run"),
+                "terms": {"ttl_ms": 3000, "renew_every_ms": 500, "rpc_timeout_ms": 750,
+                    "kill_time_ms": 300, "drift_margin_ms": 100},
+            });
+            node.reconfigure("/coordination", coordination);
+        }
+        self.store = Some(store);
+    }
+
+    /// The keys of the shared store.
+    pub fn shared(&self) -> Shared {
+        let store = self.store.as_ref().expect("coordinated");
+        Shared::with_prefix(Arc::new(store.client()), PREFIX)
     }
 
     /// Starts all guards, makes the first host primary and the others its
@@ -348,7 +383,8 @@ impl Node {
             .iter()
             .filter(|node| node.name != self.name)
             .map(|node| {
-                let peer = serde_json::json!({"address": "localhost", "port": node.port});
+                let peer = serde_json::json!({"address": "localhost", "port": node.port,
+                    "order_port": node.order_port});
                 (node.name.to_string(), peer)
             })
             .collect();
@@ -369,7 +405,7 @@ impl Node {
             "synchronous": true,
             "parameters": {"shared_buffers": "16MB", "wal_keep_size": "64MB"},
             "timing": {"hung_after_ms": 1500, "probe_every_ms": 300, "start_ms": 30_000},
-            "boot_id_file": file("boot_id"),
+            "boot_id_file": file("boot_id"), "coordination": null,
         })
     }
 
@@ -428,6 +464,10 @@ impl Node {
         TcpStream::connect((Ipv4Addr::LOCALHOST, self.order_port)).await
     }
 
+    pub fn signal_guard(&self, what: rustix::process::Signal) {
+        signal(self.guard.as_ref().expect("it runs").id(), what);
+    }
+
     /// Kills the guard as a crash does.
     pub fn kill_guard(&mut self) {
         if let Some(mut guard) = self.guard.take() {
@@ -484,6 +524,9 @@ impl Node {
     /// Kills all of this host at once, as a power cut does.
     pub fn power_off(&mut self) {
         self.kill_guard();
+        if let Some(dead_man) = self.dead_man() {
+            signal(dead_man, rustix::process::Signal::KILL);
+        }
         for data in self.data_dirs() {
             for pid in processes_in(&data) {
                 signal(pid, rustix::process::Signal::KILL);
@@ -522,6 +565,35 @@ impl Drop for Node {
             }
         }
         self.power_off();
+    }
+}
+
+impl Node {
+    pub fn signal_guard_if_any(&self, what: rustix::process::Signal) {
+        if let Some(guard) = &self.guard {
+            signal(guard.id(), what);
+        }
+    }
+
+    pub fn has_guard(&self) -> bool {
+        self.guard.is_some()
+    }
+
+    /// All processes of PostgreSQL.
+    pub fn processes(&self) -> Vec<u32> {
+        let directories = self.data_dirs();
+        directories
+            .iter()
+            .flat_map(|data| processes_in(data))
+            .collect()
+    }
+
+    /// The process that kills PostgreSQL when its guard does not.
+    pub fn dead_man(&self) -> Option<u32> {
+        let pid = fs::read_to_string(self.directory.join("run/dead-man.pid")).ok()?;
+        let pid = pid.trim().parse().ok()?;
+        let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
+        command.contains("dead-man").then_some(pid)
     }
 }
 

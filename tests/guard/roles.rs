@@ -136,7 +136,15 @@ fn roles_flip_with_the_change_and_not_with_the_next_look() {
         );
         let ((flipped, running), _) = tokio::join!(watch, demote);
         eprintln!("/primary said no after {flipped:?}, PostgreSQL still running: {running}");
-        hosts.done(1, Order::Promote { at_least: None }).await;
+        hosts
+            .done(
+                1,
+                Order::Promote {
+                    at_least: None,
+                    in_sync: false,
+                },
+            )
+            .await;
         assert_eq!(hosts.ask(1, "GET", "/primary").await, 200);
         hosts
     });

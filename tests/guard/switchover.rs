@@ -105,6 +105,7 @@ fn switchover_there_and_back_loses_nothing() {
                     new,
                     Order::Promote {
                         at_least: Some(end),
+                        in_sync: false,
                     },
                 )
                 .await;
@@ -140,8 +141,30 @@ fn orders_told_twice_change_nothing() {
         assert!(!hosts.done(1, follow(&hosts, 0)).await.0);
         assert!(hosts.done(0, demote()).await.0);
         assert!(!hosts.done(0, demote()).await.0);
-        assert!(hosts.done(1, Order::Promote { at_least: None }).await.0);
-        assert!(!hosts.done(1, Order::Promote { at_least: None }).await.0);
+        assert!(
+            hosts
+                .done(
+                    1,
+                    Order::Promote {
+                        at_least: None,
+                        in_sync: false
+                    }
+                )
+                .await
+                .0
+        );
+        assert!(
+            !hosts
+                .done(
+                    1,
+                    Order::Promote {
+                        at_least: None,
+                        in_sync: false
+                    }
+                )
+                .await
+                .0
+        );
         assert!(hosts.done(0, follow(&hosts, 1)).await.0);
         assert!(!hosts.done(0, follow(&hosts, 1)).await.0);
         hosts
@@ -181,7 +204,10 @@ fn a_promotion_is_refused_where_it_would_lose() {
         hosts.next_epoch();
         let received = hosts.status(1).await.postgres.received.unwrap();
         let beyond = Some(Lsn(received.0 + 1_000_000));
-        let behind = Order::Promote { at_least: beyond };
+        let behind = Order::Promote {
+            at_least: beyond,
+            in_sync: false,
+        };
         assert_eq!(hosts.refused(1, behind).await, "behind");
         assert_eq!(hosts.status(1).await.postgres.state, PostgresState::Standby);
         // A primary is not a standby of itself, nor to be re-pointed.
@@ -199,7 +225,10 @@ fn a_promotion_is_refused_where_it_would_lose() {
         };
         assert_eq!(hosts.refused(1, stranger).await, "unknown-upstream");
         hosts.done(1, demote()).await;
-        let promote = Order::Promote { at_least: None };
+        let promote = Order::Promote {
+            at_least: None,
+            in_sync: false,
+        };
         assert_eq!(hosts.refused(1, promote).await, "not-running");
         hosts
     });
@@ -260,7 +289,15 @@ fn never_two_writers_by_a_late_promotion() {
         let startup = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'startup'";
         let startup: u32 = hosts.text(1, startup).await.parse().unwrap();
         signal(startup, Signal::STOP);
-        let answer = hosts.order(1, Order::Promote { at_least: None }).await;
+        let answer = hosts
+            .order(
+                1,
+                Order::Promote {
+                    at_least: None,
+                    in_sync: false,
+                },
+            )
+            .await;
         assert!(matches!(answer, OrderAnswer::Failed { .. }), "{answer:?}");
         assert_eq!(hosts.ask(1, "GET", "/primary").await, 503);
 

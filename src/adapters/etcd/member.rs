@@ -32,6 +32,8 @@ struct State {
     /// When something last came, or the connection was made anew.
     heard: Instant,
     keeps: BTreeMap<LeaseId, Keep>,
+    /// The store's term when a majority last confirmed it here.
+    term: Option<u64>,
 }
 
 impl Member {
@@ -40,6 +42,7 @@ impl Member {
             client: link.client(),
             heard: Instant::now(),
             keeps: BTreeMap::new(),
+            term: None,
         };
         Self {
             link,
@@ -72,6 +75,14 @@ impl Member {
 
     pub(super) fn put_keep(&self, lease: LeaseId, keep: Keep) {
         self.state().keeps.insert(lease, keep);
+    }
+
+    pub(super) fn term(&self) -> Option<u64> {
+        self.state().term
+    }
+
+    pub(super) fn put_term(&self, term: u64) {
+        self.state().term = Some(term);
     }
 
     pub(super) fn forget(&self, lease: LeaseId) {

@@ -8,6 +8,7 @@ use crate::{
         Guard,
         control::ClusterState,
         failpoint,
+        lease::How,
         server::{self, Mode, Stopped},
         tools,
     },
@@ -23,6 +24,7 @@ impl Guard {
         let (None, true) = (&process, stopped) else {
             return self.stop_for_good(epoch, limit).await;
         };
+        self.give_back().await;
         let control = tools::control(&self.config, &data).await?;
         Ok(Done::Unchanged(format!("is stopped: {}", control.state)))
     }
@@ -45,6 +47,7 @@ impl Guard {
             }
             None => Stopped::Fast,
         };
+        self.give_back().await;
         let control = tools::control(&self.config, &data).await?;
         Ok(Done::Changed(match (how, control.shutdown_checkpoint()) {
             (Stopped::Fast, Some(end)) => format!("stopped cleanly at {end}"),
@@ -83,6 +86,7 @@ impl Guard {
                 format!("the cluster is {found}, not cleanly shut down on timeline {timeline}"),
             );
         }
+        self.take_right(epoch, How::GoOn).await?;
         let grant = self.grant(epoch);
         self.accept(epoch, |state| {
             state.wanted = WantedRole::Primary;

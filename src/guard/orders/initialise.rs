@@ -6,6 +6,7 @@ use super::{Done, Result, refused};
 use crate::{
     guard::{
         Guard, failpoint,
+        lease::How,
         settings::read_password,
         sql::{Session, literal},
         tools,
@@ -35,6 +36,12 @@ impl Guard {
             self.require_no_stranger()?;
             self.make_cluster().await?;
         }
+        let how = if self.find()?.is_none() {
+            How::Promote { in_sync: false }
+        } else {
+            How::GoOn
+        };
+        self.take_right(epoch, how).await?;
         let grant = self.grant(epoch);
         self.accept(epoch, |state| {
             state.wanted = WantedRole::Primary;

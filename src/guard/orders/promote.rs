@@ -8,7 +8,9 @@ use std::{
 use super::{Done, NotDone, Result, refused};
 use crate::{
     guard::{
-        Guard, failpoint, server, settings,
+        Guard, failpoint,
+        lease::How,
+        server, settings,
         sql::{Observed, Session},
         tools,
     },
@@ -24,6 +26,7 @@ impl Guard {
         self: &Arc<Self>,
         epoch: Epoch,
         at_least: Option<Lsn>,
+        in_sync: bool,
     ) -> Result<Done> {
         let (data, process) = self.require_running()?;
         let session = match self.session(Duration::from_secs(2)).await {
@@ -35,6 +38,7 @@ impl Guard {
             return self.already_primary(epoch, &observed).await;
         }
         require_received(&observed, at_least)?;
+        self.take_right(epoch, How::Promote { in_sync }).await?;
         let grant = self.grant(epoch);
         let confirmed = self.store.with(|state| !state.synchronous.is_empty());
         self.accept(epoch, |state| {
@@ -52,6 +56,10 @@ impl Guard {
                 .await?;
         }
         let begin = Instant::now();
+        // The lease may have ended while all this was written.
+        if let Err(why) = self.may_write() {
+            return Err(NotDone::Failed(why.to_string()));
+        }
         server::trigger_promotion(&data, &process)?;
         failpoint::pass("promotion triggered");
         self.wait_promoted(&session).await?;
@@ -73,6 +81,7 @@ impl Guard {
                 "PostgreSQL accepts writes without the right to",
             );
         }
+        self.take_right(epoch, How::GoOn).await?;
         let grant = self.grant(epoch);
         self.accept(epoch, |state| state.grant = Some(grant))
             .await?;
@@ -110,6 +119,7 @@ impl Guard {
             server::kill(&self.config, &data, &process).await?;
             self.publish(crate::guard::view::View::ended);
         }
+        self.give_back().await;
         self.be_standby(&data).await?;
         Ok(())
     }

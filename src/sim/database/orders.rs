@@ -75,7 +75,7 @@ impl State {
         match order {
             Order::Checkpoint => Ok((true, "made a checkpoint".to_owned())),
             Order::Demote { .. } => self.demote(host, now),
-            Order::Promote { at_least } => self.promote(host, *at_least, now),
+            Order::Promote { at_least, .. } => self.promote(host, *at_least, now),
             Order::Resume { timeline } => self.resume(host, *timeline),
             Order::Follow { upstream } => self.follow(host, upstream),
             Order::Rewind { upstream } => self.rewind(host, upstream),

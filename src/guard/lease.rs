@@ -1,0 +1,148 @@
+//! The right to write under the lease of the shared store: taking it, keeping
+//! it, losing it, giving it back. Nothing of it waits for the guard's hands:
+//! an order that takes long must not outlive the right.
+
+mod dead_man;
+mod held;
+mod keep;
+mod promises;
+mod synchronous;
+mod take;
+
+pub use dead_man::{DeadManError, run as run_dead_man};
+pub use held::{Held, Remembered};
+pub use take::{How, TakeError};
+
+use std::{
+    io,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use dead_man::DeadMan;
+use tokio::sync::watch;
+
+use super::{
+    GuardError,
+    config::{Coordination, GuardConfig},
+};
+use crate::{
+    adapters::{
+        etcd::{Etcd, Tls},
+        guard_client::GuardClient,
+    },
+    coordination::Shared,
+    order::LeaseStatus,
+    ports::quorum::Quorum,
+    right::{Moment, Terms},
+};
+
+/// Everything that a guard needs for automatic coordination.
+pub struct Lease {
+    pub shared: Shared,
+    pub terms: Terms,
+    peers: GuardClient,
+    dead_man: DeadMan,
+    held: watch::Sender<Option<Held>>,
+    /// Held while the right is taken, and while a promise is given.
+    turn: tokio::sync::Mutex<()>,
+    /// When this guard began; what was promised in an earlier boot counts
+    /// from here.
+    began: Moment,
+    set: Mutex<synchronous::Set>,
+}
+
+impl Lease {
+    /// The lease of a guard whose configuration asks for one.
+    ///
+    /// # Errors
+    /// Certificates or the runtime directory cannot be used.
+    pub fn new(config: &GuardConfig) -> Result<Option<Self>, GuardError> {
+        let Some(coordination) = &config.coordination else {
+            return Ok(None);
+        };
+        let files = &config.tls;
+        let peers = GuardClient::new(&read(&files.ca)?, &read(&files.cert)?, &read(&files.key)?)?;
+        let quorum = connect(config, coordination)?;
+        let directory = &coordination.runtime_dir;
+        let dead_man =
+            DeadMan::prepare(config, directory).map_err(|source| GuardError::Directory {
+                path: directory.clone(),
+                source,
+            })?;
+        Ok(Some(Self {
+            shared: Shared::with_prefix(quorum, &coordination.prefix),
+            terms: coordination.terms(),
+            peers,
+            dead_man,
+            held: watch::Sender::new(None),
+            turn: tokio::sync::Mutex::default(),
+            began: boottime(),
+            set: Mutex::default(),
+        }))
+    }
+
+    /// The right that is held now: none past its deadline.
+    pub fn held(&self) -> Option<Held> {
+        let held = self.held.borrow().clone();
+        held.filter(|held| held.holding.holds(boottime()))
+    }
+
+    /// Whether the right of that epoch is held now.
+    pub fn covers(&self, epoch: crate::ids::Epoch) -> bool {
+        self.held().is_some_and(|held| held.right.epoch == epoch)
+    }
+
+    /// What the status says of it.
+    pub fn status(&self) -> Option<LeaseStatus> {
+        let held = self.held()?;
+        let left = held.holding.until.saturating_sub(boottime());
+        Some(LeaseStatus {
+            epoch: held.right.epoch,
+            left_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
+            by_promises: held.holding.by_promises,
+            members: self.set().stored.clone(),
+        })
+    }
+
+    fn set(&self) -> std::sync::MutexGuard<'_, synchronous::Set> {
+        self.set.lock().expect("no holder of this lock panics")
+    }
+}
+
+/// Time since the boot, suspend included.
+#[must_use]
+pub fn boottime() -> Moment {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    let nanos = u32::try_from(time.tv_nsec).unwrap_or(0);
+    Duration::new(seconds, nanos)
+}
+
+fn other(error: impl std::fmt::Display) -> io::Error {
+    io::Error::other(error.to_string())
+}
+
+/// The way to the shared store, by this host's certificate.
+fn connect(
+    config: &GuardConfig,
+    coordination: &Coordination,
+) -> Result<Arc<dyn Quorum>, GuardError> {
+    let files = &config.tls;
+    let tls = Tls {
+        ca: read(&files.ca)?,
+        certificate: read(&files.cert)?,
+        key: read(&files.key)?,
+    };
+    let deadline = coordination.terms().rpc_timeout;
+    let etcd = Etcd::new(&coordination.endpoints, &tls, deadline);
+    Ok(Arc::new(etcd?))
+}
+
+fn read(path: &Path) -> Result<String, GuardError> {
+    std::fs::read_to_string(path).map_err(|source| GuardError::Directory {
+        path: path.to_owned(),
+        source,
+    })
+}

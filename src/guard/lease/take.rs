@@ -1,0 +1,222 @@
+//! Taking the right, and giving it back.
+
+use std::sync::Arc;
+
+use super::{Held, Lease, boottime, other};
+use crate::{
+    coordination::{Claim, NotTaken, Primary, Right},
+    guard::{Guard, store::StoreError},
+    ids::Epoch,
+    ports::quorum::LeaseId,
+    right::{Holding, Moment, Standing},
+};
+
+/// Why this host does not get the right.
+#[derive(Debug, thiserror::Error)]
+pub enum TakeError {
+    #[error("bound for {} ms by a promise to {to} in epoch {epoch}", left.as_millis())]
+    Promised {
+        to: crate::ids::HostName,
+        epoch: Epoch,
+        left: std::time::Duration,
+    },
+    #[error(transparent)]
+    NotTaken(#[from] NotTaken),
+    #[error("cannot remember the right")]
+    Memory(#[from] StoreError),
+    #[error("no dead-man watches over PostgreSQL: {0}")]
+    DeadMan(std::io::Error),
+}
+
+impl TakeError {
+    /// The id of the refusal; none: it failed, and may go through later.
+    pub fn refusal(&self) -> Option<&'static str> {
+        match self {
+            Self::Promised { .. } => Some("promised"),
+            Self::NotTaken(NotTaken::Held(_)) => Some("lease-held"),
+            Self::NotTaken(NotTaken::Stale(_)) => Some("stale-epoch"),
+            Self::NotTaken(NotTaken::NotInSync { .. }) => Some("not-in-sync"),
+            _ => None,
+        }
+    }
+}
+
+/// As what the right is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// A standby, or a new cluster: nobody confirms its commits at first.
+    Promote {
+        /// Refuse where the host may lack acknowledged commits.
+        in_sync: bool,
+    },
+    /// The primary that it was: whoever confirmed its commits goes on to.
+    GoOn,
+}
+
+impl Guard {
+    /// Takes the right to write for an epoch, or takes the one that is held
+    /// over into it. Nothing to do where no store coordinates.
+    ///
+    /// # Errors
+    /// Why not; nothing is held then that was not before.
+    pub(in crate::guard) async fn take_right(
+        self: &Arc<Self>,
+        epoch: Epoch,
+        how: How,
+    ) -> Result<(), TakeError> {
+        let Some(lease) = &self.lease else {
+            return Ok(());
+        };
+        let _turn = lease.turn.lock().await;
+        self.not_bound(lease)?;
+        if !lease.dead_man.is_well() {
+            lease.dead_man.renew().await.map_err(TakeError::DeadMan)?;
+        }
+        let claim = self.claim(epoch, how);
+        match lease.held() {
+            Some(held) => {
+                let right = lease.shared.take(held.right.lease, &claim).await?;
+                self.hold(lease, right, held.holding).await
+            }
+            None => self.take_anew(lease, &claim).await,
+        }
+    }
+
+    pub(super) async fn take_anew(
+        self: &Arc<Self>,
+        lease: &Lease,
+        claim: &Claim,
+    ) -> Result<(), TakeError> {
+        // Before the request, so that the right never outlives the lease.
+        let sent = boottime();
+        let id = lease.shared.quorum.lease(lease.terms.ttl).await;
+        let id = id.map_err(NotTaken::Store)?;
+        let taken = match lease.shared.take(id, claim).await {
+            Ok(right) => {
+                let holding = Holding::sent(&lease.terms, sent);
+                self.hold(lease, right, holding).await
+            }
+            Err(error) => Err(error.into()),
+        };
+        if taken.is_err() {
+            // Also one that came true unheard must not stay.
+            end(lease, id).await;
+        }
+        taken
+    }
+
+    pub(super) fn claim(&self, epoch: Epoch, how: How) -> Claim {
+        let postgres = self.view.borrow().postgres.clone();
+        Claim {
+            primary: Primary {
+                host: self.config.host.clone(),
+                epoch,
+                timeline: postgres.timeline,
+                lsn: postgres.written.or(postgres.received),
+            },
+            in_sync: how == How::Promote { in_sync: true },
+            synchronous: match how {
+                How::Promote { .. } => std::collections::BTreeSet::new(),
+                How::GoOn => self
+                    .store
+                    .with(|state| state.synchronous.iter().cloned().collect()),
+            },
+        }
+    }
+
+    fn not_bound(&self, lease: &Lease) -> Result<(), TakeError> {
+        let now = boottime();
+        self.standing(lease, false, |standing| {
+            match standing.bound(&lease.terms, now) {
+                Some((until, promise)) => Err(TakeError::Promised {
+                    to: promise.to.clone(),
+                    epoch: promise.epoch,
+                    left: until.saturating_sub(now),
+                }),
+                None => Ok(()),
+            }
+        })
+    }
+
+    /// What the rules of promises need to know of this guard.
+    pub(super) fn standing<T>(
+        &self,
+        lease: &Lease,
+        takes: bool,
+        look: impl FnOnce(Standing<'_>) -> T,
+    ) -> T {
+        self.store.with(|state| {
+            look(Standing {
+                takes: takes || lease.held().is_some(),
+                given: state.promise.as_ref(),
+                boot: &self.boot,
+                began: lease.began,
+            })
+        })
+    }
+
+    /// Arms the dead-man and remembers the right, then holds it.
+    pub(super) async fn hold(
+        self: &Arc<Self>,
+        lease: &Lease,
+        right: Right,
+        holding: Holding,
+    ) -> Result<(), TakeError> {
+        let before = lease.held().is_some();
+        lease
+            .dead_man
+            .arm(holding.until)
+            .map_err(TakeError::DeadMan)?;
+        let remembered = self.remember(move |state| state.right = Some(right.into()));
+        if let Err(error) = remembered.await {
+            if !before {
+                lease.dead_man.disarm();
+            }
+            return Err(error.into());
+        }
+        lease.held.send_replace(Some(Held { right, holding }));
+        Ok(())
+    }
+
+    /// Gives the right back, so that nobody waits for its end. PostgreSQL is
+    /// dead, or a standby: whoever calls this has seen to it.
+    pub(in crate::guard) async fn give_back(&self) {
+        let Some(lease) = &self.lease else { return };
+        let held = lease.held.send_replace(None);
+        lease.dead_man.disarm();
+        if let Some(held) = held {
+            end(lease, held.right.lease).await;
+        }
+    }
+
+    /// The right that an earlier guard of this boot held, where its deadline
+    /// has not passed.
+    pub(in crate::guard) fn take_over(&self) -> std::io::Result<()> {
+        let Some(lease) = &self.lease else {
+            return Ok(());
+        };
+        let until: Option<Moment> = lease.dead_man.deadline()?;
+        let remembered = self.store.with(|state| {
+            let granted = state.grant.as_ref().filter(|grant| grant.boot == self.boot);
+            granted.and(state.right)
+        });
+        if let (Some(until), Some(right)) = (until, remembered) {
+            let holding = Holding {
+                until,
+                by_promises: false,
+            };
+            let right = right.into();
+            lease.held.send_replace(Some(Held { right, holding }));
+            tracing::info!(left = ?until.saturating_sub(boottime()), "took over the right to write");
+        }
+        Ok(())
+    }
+}
+
+/// Ends a lease where the store can be asked; else it ends by itself.
+async fn end(lease: &Lease, id: LeaseId) {
+    if let Err(error) = lease.shared.quorum.revoke(id).await {
+        let error = other(error);
+        tracing::warn!(%error, "the lease ends by itself");
+    }
+}
