@@ -87,7 +87,8 @@ fn a_change_wakes_at_once() {
 fn changes_that_are_forgotten_count_as_changes() {
     with_cluster(|cluster| async {
         let before = write(&cluster.store, "/a/x", "1").await.unwrap();
-        let last = write(&cluster.store, "/b/x", "2").await.unwrap();
+        write(&cluster.store, "/b/x", "2").await.unwrap();
+        let last = write(&cluster.store, "/b/x", "3").await.unwrap();
         let status = std::process::Command::new("/usr/bin/etcdctl")
             .env("ETCDCTL_API", "3")
             .args(cluster.etcdctl())
