@@ -105,7 +105,9 @@ pub fn decide_failover(sight: &Sight<'_>, intent: &Intent) -> Result<Plan, Refus
 
 fn target(view: &View<'_>, intent: &Intent) -> Result<SiteName, Refusal> {
     let topology = view.topology();
-    let site = topology.site_in(&intent.region);
+    let site = topology
+        .site_in(&intent.region)
+        .filter(|site| site.serves());
     let site = site.ok_or_else(|| refusal::no_such_region(topology, &intent.region))?;
     if view.databases().count() < 2 {
         return Err(refusal::single_database(topology));

@@ -148,7 +148,8 @@ impl<'a> Eyes<'a> {
     ) -> BTreeMap<SiteName, Knowledge<WriteAnswer>> {
         let primary = |guard: &GuardStatus| guard.postgres.state == PostgresState::Primary;
         let some_primary = guards.values().filter_map(Knowledge::known).any(primary);
-        let asked = self.topology.sites.keys().map(|site| async move {
+        let sites = self.topology.serving_sites().map(|site| &site.name);
+        let asked = sites.map(|site| async move {
             let answer = if some_primary {
                 self.write(site).await
             } else {

@@ -1,6 +1,7 @@
 //! What the user wants: the topology, read from one file, that cannot be
 //! wrong. The raw shape with positions is in `raw`, the checks in `check`.
 
+mod automatic;
 mod check;
 mod lower;
 mod node;
@@ -13,6 +14,7 @@ mod schema;
 mod secret;
 mod values;
 
+pub use automatic::{Etcd, OnStandbyLoss, Watch, WatchMode};
 pub use check::ENVIRONMENT_VARIABLES;
 pub use problem::{Position, Problem, Problems, Severity};
 pub use reading::Reading;
@@ -25,7 +27,10 @@ use std::{collections::BTreeMap, net::Ipv4Addr, path::PathBuf, time::Duration};
 use ipnet::Ipv4Net;
 use serde::Serialize;
 
-use crate::ids::{HostName, Region, SiteName};
+use crate::{
+    ids::{HostName, Region, SiteName},
+    right::Terms,
+};
 
 /// One description of everything: sites, hosts, database, queue, stack, load
 /// balancers and DNS. All references are resolved and all limits checked.
@@ -35,6 +40,10 @@ pub struct Topology {
     pub name: String,
     pub objectives: Objectives,
     pub coordination: Coordination,
+    /// The lease of the primary, in automatic coordination.
+    pub lease: Terms,
+    pub etcd: Etcd,
+    pub watch: Watch,
     pub access: Access,
     /// Absent when every host is an existing machine.
     pub provision: Option<Provision>,
@@ -76,7 +85,7 @@ pub struct Objectives {
 pub enum Coordination {
     /// The operator, by command, with a fencing proof.
     Manual,
-    /// Watchers in three places, by leases in etcd.
+    /// The watchers, through the store in three places.
     Etcd,
 }
 
@@ -246,6 +255,7 @@ pub struct Database {
     pub replication: Replication,
     /// Bytes of log that an asynchronous candidate may lack.
     pub maximum_lag_on_failover: u64,
+    pub on_standby_loss: OnStandbyLoss,
     /// Extra settings of PostgreSQL.
     pub parameters: BTreeMap<String, String>,
     /// Port of the guard for role questions over HTTP (Patroni's 8008).

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use hafail::topology::{Topology, schema};
 use serde_json::Value;
 
-const SHIPPED: [&str; 3] = ["two-regions", "three-tier", "static-hosts"];
+const SHIPPED: [&str; 4] = ["two-regions", "automatic", "three-tier", "static-hosts"];
 
 fn text_of(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()

@@ -1,7 +1,10 @@
 //! `hafail failover`.
 
 use super::{CommandError, Context, Exit, operating::{Desk, Shown}};
-use crate::decide::{Allowance, Intent};
+use crate::{
+    decide::{Allowance, Intent},
+    topology::Site,
+};
 
 /// Arguments of `hafail failover`.
 #[derive(clap::Args)]
@@ -42,7 +45,7 @@ pub async fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     };
     let topology = context.topology()?;
     // Known without a look: nobody should wait for it.
-    if topology.site_in(&intent.region).is_none() {
+    if !topology.site_in(&intent.region).is_some_and(Site::serves) {
         return Err(crate::decide::no_such_region(&topology, &intent.region).into());
     }
     let desk = Desk::open(context, topology).await?;

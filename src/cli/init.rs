@@ -39,6 +39,11 @@ pub struct Args {
     #[arg(long, value_enum, conflicts_with = "one_site")]
     replication: Option<Mode>,
 
+    /// Fail over automatically, with a witness in this third region; `none`:
+    /// the operator decides [default: none].
+    #[arg(long, value_name = "REGION", conflicts_with = "one_site")]
+    witness_region: Option<String>,
+
     /// DNS zone, such as vote.example.org; `none`: DNS is kept otherwise
     /// [default: none].
     #[arg(long, value_name = "ZONE")]
@@ -130,6 +135,7 @@ fn given(args: &Args) -> Answers {
             false => vec![or(&args.region, "eu-west-1"), second],
         },
         replication: args.replication.unwrap_or(Mode::Synchronous),
+        witness: args.witness_region.clone().filter(|region| region != "none"),
         zone: args.zone.clone().filter(|zone| zone != "none" && !zone.is_empty()),
         manage_zone: !args.existing_zone,
         registry: or(&args.registry, "registry.example.org"),
@@ -188,6 +194,10 @@ fn put_second_region(answers: &mut Answers, region: &str) {
     answers.regions.extend(region);
 }
 
+fn put_witness(answers: &mut Answers, region: &str) {
+    answers.witness = Some(region.to_owned()).filter(|region| !region.is_empty());
+}
+
 fn put_zone(answers: &mut Answers, zone: &str) {
     answers.zone = Some(zone.to_owned()).filter(|zone| !zone.is_empty());
 }
@@ -238,6 +248,11 @@ fn ask_sites(args: &Args, answers: &mut Answers) -> Result<(), inquire::InquireE
     if answers.regions.len() > 1 && args.replication.is_none() {
         let modes = Mode::value_variants().to_vec();
         answers.replication = inquire::Select::new("Replication:", modes).prompt()?;
+    }
+    if answers.regions.len() > 1 && args.witness_region.is_none() {
+        let words = "Third region, for a witness of automatic failover (empty: you decide):";
+        let witness = question(words, answers, put_witness).prompt()?;
+        put_witness(answers, witness.trim());
     }
     Ok(())
 }

@@ -138,8 +138,7 @@ pub(super) fn word(state: PostgresState) -> &'static str {
 #[must_use]
 pub fn no_such_region(topology: &Topology, wanted: &str) -> Refusal {
     let regions: Vec<_> = topology
-        .sites
-        .values()
+        .serving_sites()
         .map(|site| format!("{} ({})", site.region, site.name))
         .collect();
     Refusal::new(
@@ -155,11 +154,10 @@ pub fn no_such_region(topology: &Topology, wanted: &str) -> Refusal {
 
 fn last_region(topology: &Topology) -> String {
     let passive = topology
-        .sites
-        .values()
+        .serving_sites()
         .find(|site| site.name != topology.initial_primary);
     passive
-        .or(topology.sites.values().next())
+        .or(topology.serving_sites().next())
         .map_or_else(String::new, |site| site.region.to_string())
 }
 

@@ -288,7 +288,7 @@ impl Wanted<'_> {
         let (addresses, alternatives) = match &record.target {
             RecordTarget::Site(site) => (of(site), Vec::new()),
             RecordTarget::Active => {
-                let all = sites.values().map(site_addresses);
+                let all = self.topology.serving_sites().map(site_addresses);
                 (of(&self.topology.initial_primary), all.collect())
             }
         };

@@ -1,6 +1,7 @@
 //! What the types cannot hold: references, limits, clashes, and whatever
 //! would only fail on the hosts. Each check is a short function that reports.
 
+mod automatic;
 mod dns;
 mod hosts;
 mod network;
@@ -10,7 +11,7 @@ mod services;
 mod stack;
 
 use super::{
-    Role,
+    Coordination, Role,
     node::Key,
     problem::Position,
     raw,
@@ -31,6 +32,7 @@ pub(super) fn check(raw: &raw::Topology, reader: &mut Reader<'_>) {
     services::check(&plan, reader);
     stack::check(&plan, reader);
     dns::check(&plan, reader);
+    automatic::check(&plan, reader);
 }
 
 /// The topology as far as it could be read, with its sites and hosts at hand.
@@ -79,7 +81,13 @@ impl<'r> Overview<'r> {
 
     /// Whether there is another site to replicate to.
     fn replicates(&self) -> bool {
-        self.sites.len() > 1
+        self.sites.iter().filter(|site| !site.is_witness()).count() > 1
+    }
+
+    /// Whether the watchers decide, through the store.
+    fn is_automatic(&self) -> bool {
+        let coordination = self.raw.coordination.as_ref();
+        coordination.is_some_and(|at| at.value == Coordination::Etcd)
     }
 
     fn site_names(&self) -> Vec<&'r str> {
@@ -111,6 +119,15 @@ impl HostView<'_> {
 }
 
 impl SiteView<'_> {
+    /// A place of its own for a witness, without anything that serves users.
+    fn is_witness(&self) -> bool {
+        let only = |host: &HostView<'_>| {
+            let mut roles = host.roles.iter();
+            roles.all(|role| matches!(role, Role::Witness | Role::Bastion))
+        };
+        self.with(Role::Witness).next().is_some() && self.hosts.iter().all(only)
+    }
+
     fn with(&self, role: Role) -> impl Iterator<Item = &HostView<'_>> {
         self.hosts.iter().filter(move |host| host.is(role))
     }

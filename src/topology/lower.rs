@@ -7,13 +7,17 @@ use std::{
 };
 
 use super::{
-    Access, Balance, Coordination, Database, Dns, HealthCheck, Host, ImageFilter, LoadBalancer,
-    Network, Objectives, Place, Provision, Queue, Record, RecordTarget, Replication, SecretName,
-    SecretSource, Service, Site, Subnet, Topology, raw,
+    Access, Balance, Coordination, Database, Dns, Etcd, HealthCheck, Host, ImageFilter,
+    LoadBalancer, Network, Objectives, Place, Provision, Queue, Record, RecordTarget, Replication,
+    SecretName, SecretSource, Service, Site, Subnet, Topology, raw,
     read::{At, Entries},
     values::{Plain, Port, Time},
 };
-use crate::ids::{HostName, SiteName};
+use super::{OnStandbyLoss, Watch};
+use crate::{
+    ids::{HostName, SiteName},
+    right::Terms,
+};
 
 /// Makes the topology; none only where a problem was reported before.
 pub(super) fn lower(raw: &raw::Topology, folder: &Path) -> Option<Topology> {
@@ -26,6 +30,8 @@ pub(super) fn lower(raw: &raw::Topology, folder: &Path) -> Option<Topology> {
         })
         .collect::<Option<_>>()?;
     let services = raw.stack.get()?.0.iter();
+    let serving = sites.values().filter(|site: &&Site| site.serves()).count();
+    let etcd = etcd(raw);
     Some(Topology {
         name: raw.name.get()?.0.clone(),
         objectives: Objectives {
@@ -33,6 +39,9 @@ pub(super) fn lower(raw: &raw::Topology, folder: &Path) -> Option<Topology> {
             rpo: objectives.rpo.get()?.0,
         },
         coordination: or(&raw.coordination, Coordination::Manual),
+        lease: lease(raw, &etcd).unwrap_or_default(),
+        etcd,
+        watch: watch(raw),
         access: access(raw.access.get()?, folder)?,
         provision: optional(&raw.provision, |raw| {
             let image = raw.image.get()?;
@@ -48,7 +57,7 @@ pub(super) fn lower(raw: &raw::Topology, folder: &Path) -> Option<Topology> {
         database: database(raw.database.get()?),
         queue: Queue {
             port: port(&raw.queue.get()?.port, 6379),
-            replicated: or(&raw.queue.get()?.replicated, sites.len() > 1),
+            replicated: or(&raw.queue.get()?.replicated, serving > 1),
         },
         stack: services
             .map(|(key, raw)| service(&key.text, &raw.value))
@@ -183,9 +192,64 @@ fn database(raw: &raw::Database) -> Database {
             .maximum_lag_on_failover
             .as_ref()
             .map_or(1 << 20, |at| at.value.0),
+        on_standby_loss: or(&raw.on_standby_loss, OnStandbyLoss::Degrade),
         parameters: plain(&raw.parameters),
         guard_port: port(&raw.guard_port, 8008),
         order_port: port(&raw.order_port, 8009),
+    }
+}
+
+pub(super) fn etcd(raw: &raw::Topology) -> Etcd {
+    let default = Etcd::default();
+    let Some(raw) = &raw.etcd else { return default };
+    let raw = &raw.value;
+    Etcd {
+        client_port: port(&raw.client_port, default.client_port),
+        peer_port: port(&raw.peer_port, default.peer_port),
+        round_trip: time(&raw.round_trip, default.round_trip),
+    }
+}
+
+/// The terms as stated; what is not follows from `ttl`, and that from the
+/// objective. None: no lease meets the objective.
+pub(super) fn lease(raw: &raw::Topology, etcd: &Etcd) -> Option<Terms> {
+    let stated = raw.lease.as_ref().map(|at| &at.value);
+    let ttl = stated.and_then(|raw| raw.ttl.as_ref());
+    let base = match ttl {
+        Some(ttl) => Terms::of(ttl.value.0),
+        None => {
+            let rto = raw.objectives.get()?.rto.get()?.0;
+            let terms = Terms::within(rto, etcd.outage())?;
+            (terms.ttl >= etcd.shortest_lease()).then_some(terms)?
+        }
+    };
+    Some(terms(base, stated))
+}
+
+/// The terms of a base with what is stated of them, but for `ttl`.
+pub(super) fn terms(base: Terms, stated: Option<&raw::Lease>) -> Terms {
+    let Some(raw) = stated else { return base };
+    Terms {
+        ttl: base.ttl,
+        renew_every: time(&raw.renew_every, base.renew_every),
+        rpc_timeout: time(&raw.rpc_timeout, base.rpc_timeout),
+        kill_time: time(&raw.kill_time, base.kill_time),
+        drift_margin: time(&raw.drift_margin, base.drift_margin),
+    }
+}
+
+fn watch(raw: &raw::Topology) -> Watch {
+    let default = Watch::default();
+    let Some(raw) = &raw.watch else {
+        return default;
+    };
+    let raw = &raw.value;
+    let text = |field: &Option<At<String>>| field.as_ref().map(|at| at.value.clone());
+    Watch {
+        mode: or(&raw.mode, default.mode),
+        failover_cooldown: time(&raw.failover_cooldown, default.failover_cooldown),
+        webhook: text(&raw.webhook),
+        sns_topic: text(&raw.sns_topic),
     }
 }
 

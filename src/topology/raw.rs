@@ -1,18 +1,22 @@
 //! The keys of a topology file, as written. The comments here become the
 //! descriptions in the JSON Schema.
 
+mod automatic;
+
 use std::net::Ipv4Addr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::{
-    Balance, Coordination, Replication, Role,
+    Balance, Coordination, OnStandbyLoss, Replication, Role,
     node::{Node, Value},
     problem::PLAIN_SECRET,
     read::{At, Entries, Field, List, Read, Reader, Required, field_name, record},
     values::{Cidr, Label, Plain, Port, Size, Time},
 };
 use crate::ids::{Region, SiteName};
+
+pub(super) use automatic::{Etcd, Lease, Watch};
 
 record! {
     /// One description of everything: sites, hosts, database, queue, stack,
@@ -22,8 +26,16 @@ record! {
         name: Required<Label>,
         /// What you promise to your users.
         objectives: Required<Objectives>,
-        /// Who decides on a failover; `manual`: the operator, by command.
+        /// Who decides on a failover; `manual`: the operator, by command;
+        /// `etcd`: the watchers, through a store in three places.
         coordination: Option<At<Coordination>>,
+        /// The lease of the primary; it follows from `objectives.rto` where
+        /// left out.
+        lease: Option<At<Lease>>,
+        /// The store of automatic coordination.
+        etcd: Option<At<Etcd>>,
+        /// The watchers of automatic coordination.
+        watch: Option<At<Watch>>,
         /// How hosts are reached by SSH.
         access: Required<Access>,
         /// How instances are made; leave it out where all hosts exist.
@@ -165,6 +177,10 @@ record! {
         /// Bytes of log that an asynchronous candidate may lack.
         /// Default: 1MiB.
         maximum_lag_on_failover: Option<At<Size>>,
+        /// What a primary does whose synchronous standby is lost, in
+        /// automatic coordination; `degrade`: it goes on alone; `block`: its
+        /// writes wait. Default: degrade.
+        on_standby_loss: Option<At<OnStandbyLoss>>,
         /// Extra settings of PostgreSQL.
         parameters: Option<At<Entries<Plain>>>,
         /// Port of the guard for role questions over HTTP. Default: 8008.

@@ -8,7 +8,7 @@ use std::{net::Ipv4Addr, time::Duration};
 use ipnet::Ipv4Net;
 
 use super::{
-    Balance, Coordination, Replication, Role,
+    Balance, Coordination, OnStandbyLoss, Replication, Role, WatchMode,
     node::{Key, Node, Value},
     read::{Entries, List, Read, Reader, closest, expected, list},
 };
@@ -303,8 +303,17 @@ choices! {
         "local-first" => Self::LocalFirst,
         "all-replicas" => Self::AllReplicas,
     }
-    Coordination as "manual" {
+    Coordination as "manual or etcd" {
         "manual" => Self::Manual,
+        "etcd" => Self::Etcd,
+    }
+    WatchMode as "automatic or observe" {
+        "automatic" => Self::Automatic,
+        "observe" => Self::Observe,
+    }
+    OnStandbyLoss as "degrade or block" {
+        "degrade" => Self::Degrade,
+        "block" => Self::Block,
     }
 }
 

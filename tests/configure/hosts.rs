@@ -10,9 +10,10 @@ use hafail::{
     adapters::ssh::Ssh,
     ids::{HostName, Region, SiteName},
     inventory::{HostEntry, Inventory, SshWay},
+    right::Terms,
     topology::{
-        Access, Balance, Coordination, Database, Host, LoadBalancer, Objectives, Place, Queue,
-        Replication, Role, Site, Topology,
+        Access, Balance, Coordination, Database, Etcd, Host, LoadBalancer, Objectives,
+        OnStandbyLoss, Place, Queue, Replication, Role, Site, Topology, Watch,
     },
 };
 use russh::keys::{Algorithm, PrivateKey, load_secret_key};
@@ -213,6 +214,9 @@ fn topology(inventory: &Inventory) -> Topology {
             rpo: Duration::ZERO,
         },
         coordination: Coordination::Manual,
+        lease: Terms::default(),
+        etcd: Etcd::default(),
+        watch: Watch::default(),
         access: Access {
             ssh_user: "admin".to_owned(),
             ssh_from: Vec::new(),
@@ -231,6 +235,7 @@ fn topology(inventory: &Inventory) -> Topology {
             user: "vote".to_owned(),
             replication: Replication::Synchronous,
             maximum_lag_on_failover: 0,
+            on_standby_loss: OnStandbyLoss::Degrade,
             parameters: BTreeMap::new(),
             guard_port: 8008,
             order_port: 8009,

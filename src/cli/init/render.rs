@@ -41,6 +41,8 @@ pub(super) struct Answers {
     pub regions: Vec<String>,
     /// Without effect where there is one site.
     pub replication: Mode,
+    /// Region of a witness: the watchers decide; none: the operator does.
+    pub witness: Option<String>,
     pub zone: Option<String>,
     pub manage_zone: bool,
     pub registry: String,
@@ -99,6 +101,7 @@ pub(super) fn render(answers: &Answers) -> String {
     let values = serde_json::json!({
         "name": answers.name,
         "replication": (sites.len() > 1).then(|| answers.replication.word()),
+        "witness": answers.witness,
         "zone": answers.zone,
         "manage_zone": answers.manage_zone,
         "registry": answers.registry,
@@ -135,11 +138,19 @@ mod tests {
     use crate::topology::Topology;
 
     fn answers(sites: usize, replication: Mode, zone: bool, existing: bool) -> Answers {
+        Answers {
+            witness: None,
+            ..automatic(sites, replication, zone, existing)
+        }
+    }
+
+    fn automatic(sites: usize, replication: Mode, zone: bool, existing: bool) -> Answers {
         let regions = ["eu-west-1", "us-east-1"].iter().take(sites);
         Answers {
             name: "shop".to_owned(),
             regions: regions.map(|region| (*region).to_owned()).collect(),
             replication,
+            witness: Some("eu-central-1".to_owned()),
             zone: zone.then(|| "shop.example.org".to_owned()),
             manage_zone: zone,
             registry: "registry.example.org/team".to_owned(),
@@ -166,6 +177,22 @@ mod tests {
                     assert_eq!(topology.hosts().count(), 4 * sites);
                     assert!(!text.contains("\n\n\n"), "{text}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_witness_makes_it_automatic() {
+        for mode in [Mode::Synchronous, Mode::Asynchronous] {
+            for (zone, existing) in [(false, true), (true, false)] {
+                let text = render(&automatic(2, mode, zone, existing));
+                let reading = Topology::read(&text, "topology.yaml");
+                let problems = reading.problems;
+                let topology = reading.topology.unwrap_or_else(|| panic!("{}\n{text}", problems.render()));
+                let surprising = problems.problems.iter().filter(|p| p.id != "placeholder");
+                assert_eq!(surprising.count(), 0, "{}\n{text}", problems.render());
+                let members: Vec<_> = topology.store_members().iter().map(|host| host.name.as_str()).collect();
+                assert_eq!(members, ["site1-lb", "site2-lb", "witness"]);
             }
         }
     }

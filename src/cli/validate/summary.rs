@@ -1,9 +1,9 @@
 //! What a valid topology means, in a few lines.
 
-use std::fmt::Write;
+use std::{fmt::Write, time::Duration};
 
 use crate::topology::{
-    Balance, Host, Place, RecordTarget, Replication, SecretSource, Service, Site, Topology,
+    Balance, Coordination, Host, Place, RecordTarget, Replication, SecretSource, Service, Site, Topology, WatchMode,
 };
 
 /// The lines.
@@ -16,7 +16,7 @@ pub(super) fn of(topology: &Topology) -> String {
         &format!(
             "{}: {}, {}, {} ({} in each site)",
             topology.name,
-            count(topology.sites.len(), "site"),
+            places(topology),
             count(topology.hosts().count(), "host"),
             count(services, "service"),
             count(containers as usize, "container"),
@@ -31,10 +31,15 @@ pub(super) fn of(topology: &Topology) -> String {
         ("replication", replication(topology)),
         ("queue", queue(topology)),
         ("loss of a site", loss(topology)),
+        ("recovery", recovery(topology)),
+        ("lease", lease(topology)),
+        ("store", store(topology)),
         ("DNS", dns(topology)),
         ("secrets", secrets(topology)),
     ] {
-        push(&mut text, &format!("{label:<15} {meaning}"));
+        if !meaning.is_empty() {
+            push(&mut text, &format!("{label:<15} {meaning}"));
+        }
     }
     text
 }
@@ -50,8 +55,9 @@ fn count(number: usize, word: &str) -> String {
 }
 
 fn site(text: &mut String, topology: &Topology, site: &Site) {
+    let serving = topology.serving_sites().count();
     let network = site.network.as_ref().map_or("existing hosts".to_owned(), |net| net.cidr.to_string());
-    let first = match site.name == topology.initial_primary && topology.sites.len() > 1 {
+    let first = match site.name == topology.initial_primary && serving > 1 {
         true => ", primary at the first deploy",
         false => "",
     };
@@ -98,7 +104,7 @@ fn entrances(topology: &Topology) -> String {
 }
 
 fn replication(topology: &Topology) -> String {
-    if topology.sites.len() < 2 {
+    if topology.serving_sites().count() < 2 {
         return "none: one site, no standby; keep backups".to_owned();
     }
     match topology.database.replication {
@@ -114,7 +120,7 @@ fn replication(topology: &Topology) -> String {
 }
 
 fn queue(topology: &Topology) -> String {
-    match (topology.sites.len() > 1, topology.queue.replicated) {
+    match (topology.serving_sites().count() > 1, topology.queue.replicated) {
         (false, _) => "in one site, on disk".to_owned(),
         (true, true) => "a vote is accepted once the other site's replica has it".to_owned(),
         (true, false) => "votes that wait in the queue are lost with their site".to_owned(),
@@ -122,13 +128,77 @@ fn queue(topology: &Topology) -> String {
 }
 
 fn loss(topology: &Topology) -> String {
-    if topology.sites.len() < 2 {
+    if topology.serving_sites().count() < 2 {
         return "an outage until the site is back".to_owned();
+    }
+    if topology.coordination == Coordination::Etcd {
+        let by = match topology.watch.mode {
+            WatchMode::Automatic => "the watchers fail over",
+            WatchMode::Observe => "the watchers only say so; hafail failover --region REGION, by you",
+        };
+        return format!("{by}; promised within {} s", topology.objectives.rto.as_secs_f64());
     }
     format!(
         "hafail failover --region REGION, by you, with a fencing proof; promised within {} s",
         topology.objectives.rto.as_secs_f64()
     )
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}
+
+/// Empty, as the next two, where nothing is automatic.
+fn recovery(topology: &Topology) -> String {
+    if topology.coordination == Coordination::Manual {
+        return String::new();
+    }
+    let worst = topology.worst_case();
+    format!(
+        "at worst {} after the loss of the primary's host, {} after the loss of its site; PostgreSQL that dies is replaced at once",
+        seconds(worst.host),
+        seconds(worst.site)
+    )
+}
+
+fn lease(topology: &Topology) -> String {
+    if topology.coordination == Coordination::Manual {
+        return String::new();
+    }
+    let terms = &topology.lease;
+    let ms = |time: Duration| time.as_millis();
+    format!(
+        "{} s: renewed every {} ms + 2 × {} ms for an answer + {} ms to kill + {} ms drift = {} ms",
+        terms.ttl.as_secs(),
+        ms(terms.renew_every),
+        ms(terms.rpc_timeout),
+        ms(terms.kill_time),
+        ms(terms.drift_margin),
+        ms(terms.needed())
+    )
+}
+
+fn store(topology: &Topology) -> String {
+    let members = topology.store_members();
+    let names: Vec<_> = members.iter().map(|host| host.name.as_str()).collect();
+    let etcd = &topology.etcd;
+    match names.as_slice() {
+        [] => String::new(),
+        names => format!(
+            "etcd on {}; heartbeat {} ms, election after {} ms",
+            names.join(", "),
+            etcd.heartbeat().as_millis(),
+            etcd.election().as_millis()
+        ),
+    }
+}
+
+fn places(topology: &Topology) -> String {
+    let serving = topology.serving_sites().count();
+    match topology.sites.len() - serving {
+        0 => count(serving, "site"),
+        _ => format!("{} and a witness", count(serving, "site")),
+    }
 }
 
 fn dns(topology: &Topology) -> String {

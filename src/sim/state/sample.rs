@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, time::Duration};
 use crate::{
     ids::{HostName, Region, SiteName},
     topology::{
-        Access, Balance, Coordination, Database, Dns, Host, LoadBalancer, Objectives, Place, Queue,
-        Record, RecordTarget, Replication, Role, Site, Topology,
+        Access, Balance, Coordination, Database, Dns, Etcd, Host, LoadBalancer, Objectives,
+        OnStandbyLoss, Place, Queue, Record, RecordTarget, Replication, Role, Site, Topology,
+        Watch,
     },
 };
 
@@ -21,6 +22,9 @@ pub fn two_sites(replication: Replication) -> Topology {
             rpo: Duration::ZERO,
         },
         coordination: Coordination::Manual,
+        lease: crate::right::Terms::default(),
+        etcd: Etcd::default(),
+        watch: Watch::default(),
         access: Access {
             ssh_user: "admin".to_owned(),
             ssh_from: Vec::new(),
@@ -39,6 +43,7 @@ pub fn two_sites(replication: Replication) -> Topology {
             user: "vote".to_owned(),
             replication,
             maximum_lag_on_failover: 4096,
+            on_standby_loss: OnStandbyLoss::Degrade,
             parameters: BTreeMap::new(),
             guard_port: 8008,
             order_port: 8009,

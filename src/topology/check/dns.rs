@@ -96,6 +96,13 @@ fn target(plan: &Overview<'_>, record: &raw::Record, reader: &mut Reader<'_>) {
         known.insert(0, "active");
         unknown(reader, target.at, message, name, &known);
     }
+    let site = plan.sites.iter().find(|site| site.key.text == name);
+    if site.is_some_and(super::SiteView::is_witness) {
+        let message =
+            format!("the target `{name}` is a witness's site: nothing there serves users");
+        let hint = "write `active` or a site with a load balancer";
+        reader.error("unknown-reference", target.at, message, hint);
+    }
 }
 
 fn ttl(plan: &Overview<'_>, record: &raw::Record, reader: &mut Reader<'_>) {

@@ -8,7 +8,8 @@ pub(super) fn check(plan: &Overview<'_>, reader: &mut Reader<'_>) {
     host_names(plan, reader);
     let needed = needed_roles(plan);
     for site in &plan.sites {
-        roles(site, &needed, reader);
+        let needed = if site.is_witness() { &[][..] } else { &needed };
+        roles(site, needed, reader);
         one_each(site, reader);
         ways_in(site, reader);
     }
@@ -64,6 +65,12 @@ fn initial_primary(plan: &Overview<'_>, reader: &mut Reader<'_>) {
     if !known.is_empty() && !known.contains(&name) {
         let message = format!("`initial_primary` is `{name}`, and there is no such site");
         unknown(reader, primary.at, message, name, &known);
+    }
+    let site = plan.sites.iter().find(|site| site.key.text == name);
+    if site.is_some_and(SiteView::is_witness) {
+        let message = format!("`initial_primary` is `{name}`, which has no database but a witness");
+        let hint = "name a site with a database";
+        reader.error("unknown-reference", primary.at, message, hint);
     }
 }
 
@@ -263,6 +270,9 @@ fn provision(plan: &Overview<'_>, reader: &mut Reader<'_>) {
 }
 
 fn witness(plan: &Overview<'_>, reader: &mut Reader<'_>) {
+    if plan.is_automatic() {
+        return;
+    }
     for (_, host) in plan.hosts().filter(|(_, host)| host.is(Role::Witness)) {
         let message = format!(
             "nothing runs on the witness `{}` while `coordination` is manual",

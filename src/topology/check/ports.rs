@@ -62,6 +62,26 @@ fn listeners(plan: &Overview<'_>, site: &SiteView<'_>, host: &HostView<'_>) -> V
     if host.is(Role::Lb) {
         load_balancer(plan, &mut all);
     }
+    if plan.is_automatic() && (host.is(Role::Lb) || host.is(Role::Witness)) {
+        let etcd = plan.raw.etcd.as_ref();
+        let at = etcd.map_or(Position::default(), |at| at.at);
+        let of = |field: Option<&Option<At<Port>>>, default, what: &str| {
+            listener(field.unwrap_or(&None), default, what, at)
+        };
+        let raw = etcd.map(|at| &at.value);
+        all.extend([
+            of(
+                raw.map(|raw| &raw.client_port),
+                2379,
+                "the store's `client_port`",
+            ),
+            of(
+                raw.map(|raw| &raw.peer_port),
+                2380,
+                "the store's `peer_port`",
+            ),
+        ]);
+    }
     if host.is(Role::App) {
         let apps = site.with(Role::App).count();
         for (key, service) in entries(plan.raw.stack.0.as_ref()) {
