@@ -28,7 +28,7 @@ mount -t proc proc "$root/proc"
 trap 'umount "$root/proc"' EXIT
 in_root apt-get -q update >"$work/apt.log" 2>&1 || { tail -n 20 "$work/apt.log" >&2; exit 1; }
 in_root apt-get -q -y --no-install-recommends -o Dpkg::Options::=--force-confold -o Dpkg::Options::=--force-unsafe-io install \
-    postgresql-15 haproxy redis-server docker.io iptables nftables prometheus-node-exporter \
+    postgresql-15 haproxy redis-server etcd-server etcd-client docker.io iptables nftables prometheus-node-exporter \
     python3 python3-yaml curl procps less openssl netcat-openbsd iputils-ping \
     >"$work/apt.log" 2>&1 || { tail -n 20 "$work/apt.log" >&2; exit 1; }
 in_root apt-get -q clean
@@ -39,7 +39,7 @@ trap - EXIT
 
 step "services"
 in_root systemctl -q disable docker.service docker.socket containerd.service haproxy.service \
-    redis-server.service postgresql.service prometheus-node-exporter.service nftables.service \
+    redis-server.service etcd.service postgresql.service prometheus-node-exporter.service nftables.service \
     apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer 2>/dev/null
 in_root systemctl -q mask systemd-udevd.service systemd-udevd-kernel.socket systemd-udevd-control.socket \
     systemd-logind.service getty.target console-getty.service dev-hugepages.mount \

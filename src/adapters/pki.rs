@@ -52,9 +52,12 @@ pub struct Subject {
     common_name: String,
     names: BTreeSet<String>,
     addresses: BTreeSet<IpAddr>,
-    /// Whether it proves a server or a client; never both, so that no host
-    /// can give orders to another's guard.
+    /// Whether it proves a server or a client.
     client: bool,
+    /// Both: a host that also asks the store or other guards. What it may do
+    /// there is theirs to say; all other hosts can only be asked.
+    #[serde(default)]
+    both: bool,
 }
 
 impl Subject {
@@ -72,7 +75,14 @@ impl Subject {
             names: names.collect(),
             addresses: addresses.iter().copied().chain([loopback]).collect(),
             client: false,
+            both: false,
         }
+    }
+
+    /// Such a host that may also ask others.
+    #[must_use]
+    pub fn asking(self) -> Self {
+        Self { both: true, ..self }
     }
 
     /// The operator.
@@ -84,6 +94,7 @@ impl Subject {
             names: BTreeSet::from(["operator".to_owned()]),
             addresses: BTreeSet::new(),
             client: true,
+            both: false,
         }
     }
 
@@ -226,11 +237,14 @@ impl Authority {
         let addresses = subject.addresses.iter().copied().map(SanType::IpAddress);
         params.subject_alt_names.extend(addresses);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![if subject.client {
-            ExtendedKeyUsagePurpose::ClientAuth
-        } else {
-            ExtendedKeyUsagePurpose::ServerAuth
-        }];
+        params.extended_key_usages = match (subject.client, subject.both) {
+            (true, _) => vec![ExtendedKeyUsagePurpose::ClientAuth],
+            (false, false) => vec![ExtendedKeyUsagePurpose::ServerAuth],
+            (false, true) => vec![
+                ExtendedKeyUsagePurpose::ServerAuth,
+                ExtendedKeyUsagePurpose::ClientAuth,
+            ],
+        };
         params.use_authority_key_identifier_extension = true;
         params.serial_number = Some(SerialNumber::from_slice(&rand::random::<[u8; 16]>()));
         let not_after = valid_for(&mut params, now, CERTIFICATE_DAYS);

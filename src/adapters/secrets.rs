@@ -165,6 +165,18 @@ impl Vault {
         self.issued(&Subject::host(host, names, addresses))
     }
 
+    /// The same for a host that also asks others: the store, or other guards.
+    ///
+    /// # Errors
+    /// As for [`Vault::certificate`].
+    pub fn asking_certificate(
+        &self,
+        host: &str,
+        addresses: &[std::net::IpAddr],
+    ) -> Result<Issued, VaultError> {
+        self.issued(&Subject::host(host, &[], addresses).asking())
+    }
+
     /// The certificate by which guards know the operator.
     ///
     /// # Errors
@@ -515,6 +527,9 @@ mod tests {
         assert!(handshake(&host, &operator, "site2-db").is_err());
         assert!(handshake(&host, &host, "site1-db").is_err());
         assert!(handshake(&operator, &operator, "operator").is_err());
+        let asking = vault.asking_certificate("site1-db", &[]).unwrap();
+        handshake(&host, &asking, "site1-db").unwrap();
+        handshake(&asking, &operator, "site1-db").unwrap();
 
         let stranger_home = tempfile::tempdir().unwrap();
         let stranger = Vault::open(stranger_home.path(), &topology()).unwrap();

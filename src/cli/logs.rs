@@ -204,11 +204,12 @@ fn units(host: &Host) -> Vec<&'static str> {
     let mut units = Vec::new();
     for role in &host.roles {
         units.extend(match role {
-            Role::Lb => &["haproxy"][..],
+            Role::Lb => &["haproxy", "hafail-etcd"][..],
             Role::Queue => &["redis-server", "hafail-queue"],
             Role::Db => &["hafail-guard"],
             Role::App => &["docker"],
-            Role::Bastion | Role::Witness => &["ssh"],
+            Role::Witness => &["hafail-etcd"],
+            Role::Bastion => &["ssh"],
         });
     }
     units

@@ -100,6 +100,9 @@ pub(super) async fn run_over(
         let site = primary_site(context, topology, ssh, asked.collect()).await;
         vars.insert("primary_site".to_owned(), site.to_string().into());
     }
+    // Only then do hosts without data know that no other has any.
+    let all = job.options.hosts.is_empty() && job.options.sites.is_empty();
+    vars.insert("all_hosts".to_owned(), all.into());
     describe_agent(job.agent_binary, &mut vars)?;
     let mut inventory = job.assumed;
     inventory.hosts.extend(found.inventory.hosts.clone());
@@ -345,7 +348,10 @@ fn secrets(
         if entry.is_none() {
             continue;
         }
-        let issued = vault.certificate(host.name.as_str(), &[], &addresses)?;
+        let issued = match topology.asks_the_store(host) {
+            true => vault.asking_certificate(host.name.as_str(), &addresses)?,
+            false => vault.certificate(host.name.as_str(), &[], &addresses)?,
+        };
         let tls = Tls {
             ca: issued.ca_pem.clone(),
             cert: issued.cert_pem.clone(),

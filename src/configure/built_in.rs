@@ -12,6 +12,7 @@ macro_rules! files {
 pub(super) const FILES: &[(&str, &str)] = files![
     "check-logs.yaml",
     "deploy-database.yaml",
+    "deploy-etcd.yaml",
     "deploy-guard.yaml",
     "deploy-haproxy.yaml",
     "deploy-redis.yaml",
@@ -23,7 +24,10 @@ pub(super) const FILES: &[(&str, &str)] = files![
     "prepare.yaml",
     "smoke-test.yaml",
     "stop-all.yaml",
+    "templates/etcd.j2",
     "templates/guard.json.j2",
+    "templates/hafail-etcd-member.j2",
+    "templates/hafail-etcd.service",
     "templates/hafail-guard.service",
     "templates/hafail-queue-role.j2",
     "templates/hafail-queue.service",

@@ -98,7 +98,7 @@ impl World<'_> {
         let standbys = standbys.filter(|host| host.site != *self.primary);
         let standbys: Vec<Json> = standbys.map(|host| self.host(host)).collect();
         let hosts: Vec<Json> = topology.hosts().map(|host| self.host(host)).collect();
-        let sites: Vec<&str> = topology.sites.keys().map(SiteName::as_str).collect();
+        let sites: Vec<&SiteName> = topology.serving_sites().map(|site| &site.name).collect();
         object(json!({
             "topology": seconds(json!(topology)),
             "hosts": hosts,
@@ -110,6 +110,7 @@ impl World<'_> {
             "primary_lb": first_of_primary(Role::Lb),
             "standby_hosts": standbys,
             "containers": self.containers(),
+            "store": self.store(),
         }))
     }
 
@@ -147,6 +148,37 @@ impl World<'_> {
             "roles": host.roles,
             "private_address": entry.map(|entry| entry.private_address),
             "public_address": entry.and_then(|entry| entry.public_address),
+        })
+    }
+
+    /// The shared store of automatic coordination; without members where
+    /// there is none.
+    fn store(&self) -> Json {
+        let topology = self.topology;
+        let members = topology.store_members();
+        let etcd = &topology.etcd;
+        let urls = |port: u16| {
+            let urls = members.iter();
+            urls.map(move |host| format!("https://{}:{port}", host.name))
+        };
+        let names = members.iter().map(|host| host.name.as_str());
+        let cluster = names.zip(urls(etcd.peer_port));
+        let cluster: Vec<_> = cluster.map(|(name, url)| format!("{name}={url}")).collect();
+        let terms = &topology.lease;
+        json!({
+            "members": members.iter().map(|host| self.host(host)).collect::<Vec<_>>(),
+            "endpoints": urls(etcd.client_port).collect::<Vec<_>>(),
+            "cluster": cluster.join(","),
+            "prefix": format!("/hafail/{}/", topology.name),
+            "heartbeat_ms": ms(etcd.heartbeat()),
+            "election_ms": ms(etcd.election()),
+            "terms": {
+                "ttl_ms": ms(terms.ttl),
+                "renew_every_ms": ms(terms.renew_every),
+                "rpc_timeout_ms": ms(terms.rpc_timeout),
+                "kill_time_ms": ms(terms.kill_time),
+                "drift_margin_ms": ms(terms.drift_margin),
+            },
         })
     }
 
@@ -201,6 +233,10 @@ fn health(service: &Service) -> Json {
         "command": health.and_then(|health| health.command.as_deref()).unwrap_or_default(),
         "interval": seconds(json!(interval)),
     })
+}
+
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn object(json: Json) -> Map<String, Json> {

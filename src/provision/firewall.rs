@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::{IpNet, Ipv4Net};
 
 use super::resource::{Key, Peer, Rule};
-use crate::topology::{Role, Service, Site, Topology};
+use crate::topology::{Coordination, Role, Service, Site, Topology};
 
 const SSH: u16 = 22;
 
@@ -49,7 +49,7 @@ impl Firewall<'_> {
             Role::App => self.app(),
             Role::Queue => self.queue(),
             Role::Db => self.database(),
-            Role::Witness => BTreeSet::new(),
+            Role::Witness => self.store(role),
         };
         rules.extend(self.of_role(Role::Bastion, (SSH, SSH)));
         rules
@@ -76,6 +76,21 @@ impl Firewall<'_> {
         ] {
             rules.extend(self.of_role(Role::App, (port, port)));
         }
+        rules.extend(self.store(Role::Lb));
+        rules
+    }
+
+    /// Where members of the store run: members reach each other, guards and
+    /// watchers reach all of them.
+    fn store(&self, role: Role) -> BTreeSet<Rule> {
+        if self.topology.coordination == Coordination::Manual {
+            return BTreeSet::new();
+        }
+        let etcd = &self.topology.etcd;
+        let mut rules = self.of_other_sites((etcd.peer_port, etcd.peer_port));
+        rules.extend(self.of_other_sites((etcd.client_port, etcd.client_port)));
+        rules.extend(self.of_role(Role::Db, (etcd.client_port, etcd.client_port)));
+        rules.extend(self.among(role, etcd.client_port));
         rules
     }
 
@@ -108,6 +123,12 @@ impl Firewall<'_> {
             rules.extend(self.of_other_sites((port, port)));
             rules.extend(self.of_role(Role::Lb, (port, port)));
             rules.extend(self.among(Role::Db, port));
+        }
+        // Watchers give orders, and guards ask each other for promises.
+        if self.topology.coordination == Coordination::Etcd {
+            let order = database.order_port;
+            rules.extend(self.of_other_sites((order, order)));
+            rules.extend(self.of_role(Role::Lb, (order, order)));
         }
         // A queue asks the guards, when it starts, whether it is the active one.
         let guard = database.guard_port;
