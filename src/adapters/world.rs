@@ -13,6 +13,7 @@ use super::{
     clock::SystemClock,
     database::Login,
     end_to_end::SiteWriters,
+    etcd::{Etcd, EtcdError, Tls},
     guard_client::{GuardClient, GuardClientError},
     guards::GuardLinks,
     machines::Instances,
@@ -27,13 +28,16 @@ use super::{
 use crate::{
     ids::HostName,
     inventory::Inventory,
-    ports::{World, remote::Remote},
+    ports::{World, quorum::Quorum, remote::Remote},
     provision::{FoundHosts, find_inventory},
     topology::{Role, SecretName, Topology},
 };
 
 /// Where HAProxy listens for administration on every load balancer.
 pub const ADMIN_SOCKET: &str = "/run/haproxy/admin.sock";
+
+/// How long the store may take, the way there included.
+const STORE_PATIENCE: Duration = Duration::from_secs(4);
 
 /// Limits of time for looking and operating: a host that is gone must not hold
 /// up the others.
@@ -73,6 +77,8 @@ pub enum WorldError {
     Tls(#[from] rustls::Error),
     #[error("names cannot be resolved")]
     Resolver(#[from] DnsError),
+    #[error("the certificates for the store cannot be used")]
+    Store(#[from] EtcdError),
 }
 
 /// Asks the cloud for the hosts of the topology and prepares the ways to them.
@@ -135,7 +141,7 @@ pub fn connect(
             balancers(topology),
         )),
         clock: Arc::new(SystemClock::default()),
-        quorum: None,
+        quorum: store(topology, vault, &remote)?,
     };
     Ok(Deployment {
         found,
@@ -157,6 +163,28 @@ fn guards(
     let hosts = topology.hosts_with(Role::Db).map(|host| host.name.clone());
     let port = topology.database.order_port;
     Ok(GuardLinks::new(Arc::clone(remote), client, port, hosts))
+}
+
+/// The shared store of automatic coordination.
+fn store(
+    topology: &Topology,
+    vault: &Vault,
+    remote: &Arc<dyn Remote>,
+) -> Result<Option<Arc<dyn Quorum>>, WorldError> {
+    let members = topology.store_members().into_iter();
+    let members: Vec<HostName> = members.map(|host| host.name.clone()).collect();
+    if members.is_empty() {
+        return Ok(None);
+    }
+    let operator = vault.operator_certificate()?;
+    let tls = Tls {
+        ca: operator.ca_pem.clone(),
+        certificate: operator.cert_pem.clone(),
+        key: operator.key_pem.clone(),
+    };
+    let port = topology.etcd.client_port;
+    let store = Etcd::through(remote, members, port, &tls, STORE_PATIENCE)?;
+    Ok(Some(Arc::new(store)))
 }
 
 fn login(topology: &Topology, vault: &Vault) -> Result<Login, WorldError> {

@@ -59,6 +59,12 @@ impl From<WorldError> for CommandError {
             WorldError::Tls(error) => Self::new(Exit::Access, "no way to the database")
                 .because(&error)
                 .hint("look into the secrets directory of the deployment"),
+            WorldError::Store(error) => {
+                let hint = error.remedy();
+                Self::new(Exit::Access, "no way to the store")
+                    .because(&error)
+                    .hint(hint)
+            }
             WorldError::Resolver(error) => Self::new(Exit::Access, "names cannot be resolved")
                 .because(&error)
                 .hint("set HAFAIL_RESOLVERS to the address:port of a DNS server"),
