@@ -75,6 +75,14 @@ commands! {
     Logs => logs,
     /// Run PostgreSQL on this host and take orders for it (a daemon).
     Guard => guard,
+    /// Watch everything from this host and fail over where that is automatic (a daemon).
+    Watch => watch,
+    /// Stop automatic action for a while; it ends by itself.
+    Pause => pause,
+    /// Allow the next automatic failover before the cooldown has ended.
+    Acknowledge => acknowledge,
+    /// Say what the watchers decided last, and why.
+    Why => why,
 }
 
 /// Runs a voting system in two regions and fails it over.

@@ -5,9 +5,10 @@
 mod journals;
 mod keys;
 mod primary;
+mod watching;
 
 pub use journals::SharedJournals;
-pub use keys::{Cooldown, Leader, Pause, Primary, Said, State, SyncSet, Taken};
+pub use keys::{Cooldown, Decision, Leader, Pause, Primary, Said, State, SyncSet, Taken};
 pub use primary::{Claim, NotTaken, Right};
 
 use std::sync::Arc;

@@ -2,6 +2,7 @@
 //! same answer.
 
 mod astray;
+mod automatic;
 mod candidate;
 mod diagnosis;
 mod fence;
@@ -14,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+pub use automatic::{Act, Memory, Policy, Reaction, Verdict, decide_automatically};
 pub use candidate::Candidate;
 pub use diagnosis::{Diagnosis, Finding, diagnose};
 pub use refusal::{Reason, Refusal, no_such_region, unfinished};

@@ -56,3 +56,4 @@ pub mod sim;
 pub mod status;
 pub mod step;
 pub mod topology;
+pub mod watch;

@@ -104,7 +104,9 @@ impl Snapshot {
     #[must_use]
     pub fn newest_epoch(&self) -> Epoch {
         let epochs = self.traces().map(|trace| trace.epoch);
-        epochs.max().unwrap_or_default()
+        let taken = self.store.known().and_then(|store| store.last.as_ref());
+        let taken = taken.map(|last| last.epoch);
+        epochs.chain(taken).max().unwrap_or_default()
     }
 }
 

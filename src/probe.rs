@@ -9,7 +9,9 @@ use futures::{
 
 use crate::{
     ids::{HostName, SiteName},
-    observation::{AddressRecord, Knowledge, Machine, Snapshot, WriteAnswer},
+    observation::{
+        AddressRecord, Knowledge, Machine, ProxyStatus, QueueStatus, Snapshot, WriteAnswer,
+    },
     order::{GuardStatus, PostgresState},
     ports::{PortError, World},
     topology::{Host, Role, Topology},
@@ -20,6 +22,7 @@ mod page;
 mod store;
 
 pub use page::{Places, view};
+pub use store::seen;
 
 /// How long one answer may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -33,17 +36,9 @@ const WRITE_PATIENCE: Duration = Duration::from_millis(1500);
 /// region dark, every second counts.
 pub async fn snapshot(topology: &Topology, world: &World) -> Snapshot {
     let eyes = Eyes::new(topology, world);
-    let (guards, machines, proxies, queues, records, store) = futures::join!(
-        eyes.each(Role::Db, |host| async move {
-            world.guards.status(&host.name).await
-        }),
+    let ((guards, proxies, queues), machines, records, store) = futures::join!(
+        eyes.hosts(),
         eyes.machines(),
-        eyes.each(Role::Lb, |host| async move {
-            world.proxies.status(&host.name).await
-        }),
-        eyes.each(Role::Queue, |host| async move {
-            world.queues.status(&host.name).await
-        }),
         eyes.records(),
         store::sight(topology, world),
     );
@@ -60,6 +55,28 @@ pub async fn snapshot(topology: &Topology, world: &World) -> Snapshot {
     }
 }
 
+/// Asks every guard, load balancer and queue, and waits for none longer than
+/// `patience`. Machines, records and writes are unknown.
+pub async fn glance(topology: &Topology, world: &World, patience: Duration) -> Snapshot {
+    let eyes = Eyes {
+        topology,
+        world,
+        machines: BTreeMap::new(),
+        patience,
+    };
+    let (guards, proxies, queues) = eyes.hosts().await;
+    Snapshot {
+        taken: world.clock.wall(),
+        guards,
+        machines: BTreeMap::new(),
+        proxies,
+        queues,
+        records: BTreeMap::new(),
+        writes: BTreeMap::new(),
+        store: Knowledge::Absent,
+    }
+}
+
 type MachineAnswer<'a> = Shared<BoxFuture<'a, Knowledge<Machine>>>;
 
 struct Eyes<'a> {
@@ -67,19 +84,45 @@ struct Eyes<'a> {
     world: &'a World,
     /// Each asked once, awaited by whoever needs it.
     machines: BTreeMap<HostName, MachineAnswer<'a>>,
+    /// How long one answer may take.
+    patience: Duration,
 }
+
+/// What guards, load balancers and queues said.
+type Hosts = (
+    BTreeMap<HostName, Knowledge<GuardStatus>>,
+    BTreeMap<HostName, Knowledge<ProxyStatus>>,
+    BTreeMap<HostName, Knowledge<QueueStatus>>,
+);
 
 impl<'a> Eyes<'a> {
     fn new(topology: &'a Topology, world: &'a World) -> Self {
         let machines = topology.hosts().map(|host| {
-            let answer = async move { know(world, world.machines.state(&host.name)).await };
+            let answer =
+                async move { know(world, PATIENCE, world.machines.state(&host.name)).await };
             (host.name.clone(), answer.boxed().shared())
         });
         Self {
             topology,
             world,
             machines: machines.collect(),
+            patience: PATIENCE,
         }
+    }
+
+    async fn hosts(&self) -> Hosts {
+        let world = self.world;
+        futures::join!(
+            self.each(Role::Db, |host| async move {
+                world.guards.status(&host.name).await
+            }),
+            self.each(Role::Lb, |host| async move {
+                world.proxies.status(&host.name).await
+            }),
+            self.each(Role::Queue, |host| async move {
+                world.queues.status(&host.name).await
+            }),
+        )
     }
 
     async fn machines(&self) -> BTreeMap<HostName, Knowledge<Machine>> {
@@ -100,7 +143,7 @@ impl<'a> Eyes<'a> {
         F: Future<Output = Result<T, PortError>>,
     {
         let asked = self.topology.hosts_with(role).map(|host| {
-            let answer = know(self.world, ask(host));
+            let answer = know(self.world, self.patience, ask(host));
             async move { (host.name.clone(), self.while_up(host, answer).await) }
         });
         join_all(asked).await.into_iter().collect()
@@ -131,7 +174,12 @@ impl<'a> Eyes<'a> {
     async fn records(&self) -> BTreeMap<String, Knowledge<AddressRecord>> {
         let records = self.topology.dns.iter().flat_map(|dns| &dns.records);
         let asked = records.map(|record| async move {
-            let seen = know(self.world, self.world.records.current(&record.name)).await;
+            let seen = know(
+                self.world,
+                self.patience,
+                self.world.records.current(&record.name),
+            )
+            .await;
             let seen = match seen {
                 Knowledge::Known(Some(record)) => Knowledge::Known(record),
                 Knowledge::Known(None) | Knowledge::Absent => Knowledge::Absent,
@@ -187,16 +235,15 @@ impl<'a> Eyes<'a> {
 /// Turns an answer, or none in time, into knowledge.
 async fn know<T>(
     world: &World,
+    patience: Duration,
     answer: impl Future<Output = Result<T, PortError>>,
 ) -> Knowledge<T> {
-    let end = world.clock.sleep(PATIENCE);
+    let end = world.clock.sleep(patience);
     match select(std::pin::pin!(answer), end).await {
         Either::Left((Ok(value), _)) => Knowledge::Known(value),
         Either::Left((Err(PortError::Absent { .. }), _)) => Knowledge::Absent,
         Either::Left((Err(error), _)) => Knowledge::unknown(error),
-        Either::Right(_) => {
-            Knowledge::unknown(format!("no answer within {} s", PATIENCE.as_secs()))
-        }
+        Either::Right(_) => Knowledge::unknown(format!("no answer within {patience:?}")),
     }
 }
 

@@ -36,10 +36,11 @@ const LAYERS: [(&str, &[&str]); 6] = [
             "load",
             "status",
             "adapters",
+            "watch",
             "sim",
         ],
     ),
-    ("faces", &["guard", "watch", "cli"]),
+    ("faces", &["guard", "cli"]),
 ];
 
 /// Imports upward that are meant: file, module, reason.

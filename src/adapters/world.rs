@@ -7,11 +7,13 @@ use rustls::{
     RootCertStore,
     pki_types::{CertificateDer, pem::PemObject},
 };
+use secrecy::SecretString;
 
 use super::{
     aws::{Aws, Clients},
     clock::SystemClock,
     database::Login,
+    direct::Direct,
     end_to_end::SiteWriters,
     etcd::{Etcd, EtcdError, Tls},
     guard_client::{GuardClient, GuardClientError},
@@ -24,6 +26,7 @@ use super::{
     resolver::{DnsError, Resolver},
     secrets::{Vault, VaultError},
     ssh::{Deadlines, Ssh},
+    watch_config::{WatchConfig, WatchConfigError, read},
 };
 use crate::{
     ids::HostName,
@@ -35,9 +38,6 @@ use crate::{
 
 /// Where HAProxy listens for administration on every load balancer.
 pub const ADMIN_SOCKET: &str = "/run/haproxy/admin.sock";
-
-/// How long the store may take, the way there included.
-const STORE_PATIENCE: Duration = Duration::from_secs(4);
 
 /// Limits of time for looking and operating: a host that is gone must not hold
 /// up the others.
@@ -75,10 +75,12 @@ pub enum WorldError {
     Guards(#[from] GuardClientError),
     #[error("TLS to the database cannot be prepared")]
     Tls(#[from] rustls::Error),
+    #[error("the way to the shared store cannot be prepared")]
+    Store(#[from] EtcdError),
+    #[error("a file of the watcher cannot be used")]
+    Files(#[from] WatchConfigError),
     #[error("names cannot be resolved")]
     Resolver(#[from] DnsError),
-    #[error("the certificates for the store cannot be used")]
-    Store(#[from] EtcdError),
 }
 
 /// Asks the cloud for the hosts of the topology and prepares the ways to them.
@@ -113,36 +115,39 @@ pub fn connect(
     vault: &Vault,
     clients: Clients,
 ) -> Result<Deployment, WorldError> {
-    let inventory = &found.inventory;
-    let ssh = Ssh::new(inventory, vault.ssh_key()?).with_deadlines(quick());
+    let ssh = Ssh::new(&found.inventory, vault.ssh_key()?).with_deadlines(quick());
     let remote: Arc<dyn Remote> = Arc::new(ssh);
-    let resolver = Arc::new(Resolver::from_environment()?);
-    let login = login(topology, vault)?;
-    let world = World {
-        inventory: inventory.clone(),
-        guards: Arc::new(guards(topology, vault, &remote)?),
-        machines: Arc::new(Instances::new(clients.clone(), topology, &found)),
-        records: Arc::new(ZoneRecords::new(
-            clients.clone(),
-            Arc::clone(&resolver),
-            topology.dns.as_ref().map(|dns| dns.zone.clone()),
-        )),
-        proxies: Arc::new(RuntimeApi::new(Arc::clone(&remote), ADMIN_SOCKET)),
-        queues: Arc::new(RedisQueues::new(
-            Arc::clone(&remote),
-            topology.queue.port,
-            vault.secret(SecretName::QueuePassword)?,
-            queue_names(topology, inventory),
-        )),
-        end_to_end: Arc::new(SiteWriters::new(
-            Arc::clone(&remote),
-            login.clone(),
-            topology.load_balancer.primary_port,
-            balancers(topology),
-        )),
-        clock: Arc::new(SystemClock::default()),
-        quorum: store(topology, vault, &remote)?,
+    let operator = vault.operator_certificate()?;
+    let tls = Tls {
+        ca: operator.ca_pem,
+        certificate: operator.cert_pem,
+        key: operator.key_pem,
     };
+    let members = topology.store_members().into_iter();
+    let members: Vec<_> = members.map(|host| host.name.clone()).collect();
+    let quorum: Option<Arc<dyn Quorum>> = match members.as_slice() {
+        [] => None,
+        _ => {
+            let port = topology.etcd.client_port;
+            Some(Arc::new(Etcd::through(
+                &remote, members, port, &tls, FROM_AFAR,
+            )?))
+        }
+    };
+    let keys = Keys {
+        tls,
+        database: vault.secret(SecretName::DatabaseUser)?,
+        queue: vault.secret(SecretName::QueuePassword)?,
+    };
+    let ways = Ways {
+        topology,
+        found: &found,
+        remote: &remote,
+        clients: &clients,
+        keys,
+    };
+    let (resolver, login) = (Arc::new(Resolver::from_environment()?), ways.login()?);
+    let world = ways.world(&resolver, &login, quorum)?;
     Ok(Deployment {
         found,
         clients,
@@ -153,51 +158,129 @@ pub fn connect(
     })
 }
 
-fn guards(
-    topology: &Topology,
-    vault: &Vault,
-    remote: &Arc<dyn Remote>,
-) -> Result<GuardLinks, WorldError> {
-    let operator = vault.operator_certificate()?;
-    let client = GuardClient::new(&operator.ca_pem, &operator.cert_pem, &operator.key_pem)?;
-    let hosts = topology.hosts_with(Role::Db).map(|host| host.name.clone());
-    let port = topology.database.order_port;
-    Ok(GuardLinks::new(Arc::clone(remote), client, port, hosts))
-}
+/// How long the store may take to answer over SSH.
+const FROM_AFAR: Duration = Duration::from_secs(3);
 
-/// The shared store of automatic coordination.
-fn store(
-    topology: &Topology,
-    vault: &Vault,
-    remote: &Arc<dyn Remote>,
-) -> Result<Option<Arc<dyn Quorum>>, WorldError> {
-    let members = topology.store_members().into_iter();
-    let members: Vec<HostName> = members.map(|host| host.name.clone()).collect();
-    if members.is_empty() {
-        return Ok(None);
-    }
-    let operator = vault.operator_certificate()?;
+/// The world as a watcher on one of the hosts reaches it.
+///
+/// # Errors
+/// Files of its configuration cannot be used.
+pub async fn watched(topology: &Topology, config: &WatchConfig) -> Result<World, WorldError> {
+    /// How long a connection between two hosts may take.
+    const DIRECT: Duration = Duration::from_secs(1);
+    let files = &config.tls;
     let tls = Tls {
-        ca: operator.ca_pem.clone(),
-        certificate: operator.cert_pem.clone(),
-        key: operator.key_pem.clone(),
+        ca: read(&files.ca)?,
+        certificate: read(&files.cert)?,
+        key: read(&files.key)?,
     };
-    let port = topology.etcd.client_port;
-    let store = Etcd::through(remote, members, port, &tls, STORE_PATIENCE)?;
-    Ok(Some(Arc::new(store)))
+    let sockets = [(ADMIN_SOCKET.to_owned(), config.admin_port)].into();
+    let direct = Direct::new(&config.inventory, sockets, &tls, DIRECT)?;
+    let etcd = Etcd::new(&config.endpoints, &tls, topology.lease.rpc_timeout)?;
+    let remote: Arc<dyn Remote> = Arc::new(direct);
+    let ways = Ways {
+        topology,
+        found: &FoundHosts {
+            inventory: config.inventory.clone(),
+            ..FoundHosts::default()
+        },
+        remote: &remote,
+        clients: &clients(topology).await,
+        keys: Keys {
+            tls,
+            database: secret(&config.database_password)?,
+            queue: secret(&config.queue_password)?,
+        },
+    };
+    let (resolver, login) = (Arc::new(Resolver::from_environment()?), ways.login()?);
+    ways.world(&resolver, &login, Some(Arc::new(etcd)))
 }
 
-fn login(topology: &Topology, vault: &Vault) -> Result<Login, WorldError> {
-    let authority = vault.authority()?;
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(authority.certificate_pem().as_bytes()) {
-        let certificate = certificate.map_err(|error| rustls::Error::General(error.to_string()))?;
-        roots.add(certificate)?;
+/// The password in a file: its first line.
+fn secret(path: &std::path::Path) -> Result<SecretString, WorldError> {
+    let text = read(path)?;
+    Ok(text.lines().next().unwrap_or_default().to_owned().into())
+}
+
+/// What opens the doors of a deployment.
+struct Keys {
+    tls: Tls,
+    /// Password of the application's database user.
+    database: SecretString,
+    /// Password of the queues.
+    queue: SecretString,
+}
+
+/// What a world is made from.
+struct Ways<'a> {
+    topology: &'a Topology,
+    found: &'a FoundHosts,
+    remote: &'a Arc<dyn Remote>,
+    clients: &'a Clients,
+    keys: Keys,
+}
+
+impl Ways<'_> {
+    fn world(
+        &self,
+        resolver: &Arc<Resolver>,
+        login: &Login,
+        quorum: Option<Arc<dyn Quorum>>,
+    ) -> Result<World, WorldError> {
+        let (topology, inventory) = (self.topology, &self.found.inventory);
+        Ok(World {
+            inventory: inventory.clone(),
+            guards: Arc::new(self.guards()?),
+            machines: Arc::new(Instances::new(self.clients.clone(), topology, self.found)),
+            records: Arc::new(ZoneRecords::new(
+                self.clients.clone(),
+                Arc::clone(resolver),
+                topology.dns.as_ref().map(|dns| dns.zone.clone()),
+            )),
+            proxies: Arc::new(RuntimeApi::new(Arc::clone(self.remote), ADMIN_SOCKET)),
+            queues: Arc::new(RedisQueues::new(
+                Arc::clone(self.remote),
+                topology.queue.port,
+                self.keys.queue.clone(),
+                queue_names(topology, inventory),
+            )),
+            end_to_end: Arc::new(SiteWriters::new(
+                Arc::clone(self.remote),
+                login.clone(),
+                topology.load_balancer.primary_port,
+                balancers(topology),
+            )),
+            clock: Arc::new(SystemClock::default()),
+            quorum,
+        })
     }
-    let databases = topology.hosts_with(Role::Db).map(|host| host.name.clone());
-    let password = vault.secret(SecretName::DatabaseUser)?;
-    let names: Vec<HostName> = databases.collect();
-    Ok(Login::new(&topology.database, &password, roots, &names)?)
+
+    fn guards(&self) -> Result<GuardLinks, WorldError> {
+        let tls = &self.keys.tls;
+        let client = GuardClient::new(&tls.ca, &tls.certificate, &tls.key)?;
+        let hosts = self.topology.hosts_with(Role::Db);
+        let hosts = hosts.map(|host| host.name.clone());
+        let port = self.topology.database.order_port;
+        Ok(GuardLinks::new(
+            Arc::clone(self.remote),
+            client,
+            port,
+            hosts,
+        ))
+    }
+
+    fn login(&self) -> Result<Login, WorldError> {
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(self.keys.tls.ca.as_bytes()) {
+            let certificate =
+                certificate.map_err(|error| rustls::Error::General(error.to_string()))?;
+            roots.add(certificate)?;
+        }
+        let databases = self.topology.hosts_with(Role::Db);
+        let names: Vec<HostName> = databases.map(|host| host.name.clone()).collect();
+        let (database, password) = (&self.topology.database, &self.keys.database);
+        Ok(Login::new(database, password, roots, &names)?)
+    }
 }
 
 fn queue_names(

@@ -3,6 +3,7 @@
 use super::{CommandError, Context, Exit, operating};
 use crate::{
     history::{HistoryError, journals},
+    ports::store::Store,
     report::{Report, report},
 };
 
@@ -13,12 +14,18 @@ pub struct Args {
     run: Option<String>,
 }
 
-/// Shows the runs that this machine made, newest last.
+/// Shows the runs, newest last: those of this machine, or, where a store is
+/// shared, of everybody.
 pub async fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     let topology = context.topology()?;
-    let store = operating::store(context, &topology)?;
+    let store: Box<dyn Store> = if topology.is_automatic() {
+        let world = context.some_deployment(&topology).await?.world;
+        operating::journals(context, &topology, &world).await?
+    } else {
+        Box::new(operating::store(context, &topology)?)
+    };
     let mut reports = Vec::new();
-    for (run, entries) in journals(&store).await? {
+    for (run, entries) in journals(store.as_ref()).await? {
         reports.push(report(&run, &entries).map_err(HistoryError::from)?);
     }
     match args.run {

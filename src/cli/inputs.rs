@@ -17,6 +17,14 @@ impl Context {
         self.accept(read(&self.topology)?)
     }
 
+    /// Reads another topology file.
+    ///
+    /// # Errors
+    /// As [`Context::topology`].
+    pub fn topology_of(&self, path: &std::path::Path) -> Result<Topology, CommandError> {
+        self.accept(read(path)?)
+    }
+
     /// Reads the topology file as [`Context::topology`] does, and looks for
     /// the secrets that it names: for what goes on to use all of them.
     ///

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{CommandError, Context, Exit, Output};
 use crate::{
     adapters::journal_file::JournalDirectory,
+    coordination::{Shared, SharedJournals},
     decide::Refusal,
     ground::Ground,
     history::HistoryError,
@@ -14,7 +15,8 @@ use crate::{
     ports::{
         World,
         clock::Clock,
-        store::{Holder, RunId, StoreError},
+        quorum::QuorumError,
+        store::{Holder, RunId, Store, StoreError},
     },
     report::report,
     run::{Interrupt, Observer, Ran, RunError, Runner, Who},
@@ -25,7 +27,7 @@ use crate::{
 pub(super) struct Desk<'a> {
     context: &'a Context,
     pub topology: Topology,
-    pub store: JournalDirectory,
+    pub store: Box<dyn Store>,
     world: World,
 }
 
@@ -47,10 +49,58 @@ pub(super) fn store(
     Ok(JournalDirectory::open(&context.home.join(&topology.name))?)
 }
 
+/// The journals of a deployment, and the lock of its runs: in the shared store
+/// where there is one, else on this machine.
+///
+/// # Errors
+/// The shared store does not answer.
+pub(super) async fn journals(
+    context: &Context,
+    topology: &Topology,
+    world: &World,
+) -> Result<Box<dyn Store>, CommandError> {
+    let Some(quorum) = &world.quorum else {
+        return Ok(Box::new(store(context, topology)?));
+    };
+    let shared = Shared::new(Arc::clone(quorum), &topology.name);
+    shared.state().await?;
+    let clock = Arc::clone(&world.clock);
+    Ok(Box::new(SharedJournals::new(shared, topology.lease, clock)))
+}
+
+/// The shared store of a deployment.
+///
+/// # Errors
+/// Nothing is automatic in this topology, or the store does not answer.
+pub(super) async fn shared(context: &Context, topology: &Topology) -> Result<Shared, CommandError> {
+    if !topology.is_automatic() {
+        return Err(
+            CommandError::new(Exit::Invalid, "nothing is automatic in this topology")
+                .id("not-automatic")
+                .hint("state `coordination: etcd` and three places, then hafail deploy"),
+        );
+    }
+    let world = context.some_deployment(topology).await?.world;
+    let quorum = world.quorum.expect("an automatic topology has a store");
+    let shared = Shared::new(quorum, &topology.name);
+    shared.state().await?;
+    Ok(shared)
+}
+
+impl From<QuorumError> for CommandError {
+    fn from(error: QuorumError) -> Self {
+        Self::new(Exit::Access, "the shared store does not answer")
+            .id("store-lost")
+            .because(&error)
+            .hint("see which members run: hafail status")
+            .hint("give a lost member its place again: hafail run deploy-etcd --hosts HOST")
+    }
+}
+
 impl<'a> Desk<'a> {
     pub async fn open(context: &'a Context, topology: Topology) -> Result<Self, CommandError> {
-        let store = store(context, &topology)?;
         let world = context.some_deployment(&topology).await?.world;
+        let store = journals(context, &topology, &world).await?;
         Ok(Self {
             context,
             topology,
@@ -65,7 +115,7 @@ impl<'a> Desk<'a> {
 
     /// Looks at everything.
     pub async fn look(&self) -> Result<Ground, CommandError> {
-        Ok(Ground::look(&self.topology, &self.world, &self.store).await?)
+        Ok(Ground::look(&self.topology, &self.world, self.store.as_ref()).await?)
     }
 
     /// Shows a plan and asks, where somebody can answer.
@@ -129,7 +179,7 @@ impl<'a> Desk<'a> {
         let heard = tokio::spawn(hear(Arc::clone(&interrupt)));
         let runner = Runner {
             world: &self.world,
-            store: &self.store,
+            store: self.store.as_ref(),
             observer: &observer,
             interrupt: &interrupt,
             who: &who,

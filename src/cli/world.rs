@@ -59,12 +59,11 @@ impl From<WorldError> for CommandError {
             WorldError::Tls(error) => Self::new(Exit::Access, "no way to the database")
                 .because(&error)
                 .hint("look into the secrets directory of the deployment"),
-            WorldError::Store(error) => {
-                let hint = error.remedy();
-                Self::new(Exit::Access, "no way to the store")
-                    .because(&error)
-                    .hint(hint)
-            }
+            WorldError::Store(error) => Self::new(Exit::Access, "no way to the shared store")
+                .because(&error)
+                .hint(error.remedy()),
+            WorldError::Files(error) => Self::failed("the watcher cannot begin", &error)
+                .hint("run `hafail run deploy-watch` to write its files anew"),
             WorldError::Resolver(error) => Self::new(Exit::Access, "names cannot be resolved")
                 .because(&error)
                 .hint("set HAFAIL_RESOLVERS to the address:port of a DNS server"),

@@ -9,7 +9,7 @@ use futures::lock::Mutex;
 
 use super::{
     Shared,
-    keys::{LOCK, RUNS, text},
+    keys::{LAST_RUN, LOCK, RUNS, text},
 };
 use crate::{
     ports::{
@@ -56,7 +56,10 @@ impl SharedJournals {
 
     async fn lock(&self, lease: LeaseId, holder: &Holder) -> Result<Revision, StoreError> {
         let when = [self.shared.as_read(LOCK, None)];
-        let then = [self.shared.put(LOCK, text(holder), Some(lease))];
+        let then = [
+            self.shared.put(LOCK, text(holder), Some(lease)),
+            self.shared.put(LAST_RUN, text(&holder.run), None),
+        ];
         match self.shared.commit(&when, &then).await {
             Ok(Some(revision)) => Ok(revision),
             Ok(None) => Err(self.held_by_other().await),

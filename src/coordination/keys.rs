@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
+    decide::{Finding, Reaction},
     ids::{Epoch, HostName, Lsn, Timeline},
     ports::{
         quorum::{LeaseId, Reading, Revision, Value},
-        store::Holder,
+        store::{Holder, RunId},
     },
 };
 
@@ -22,6 +23,8 @@ pub(super) const LEADER: &str = "live/leader";
 pub(super) const PAUSE: &str = "live/pause";
 pub(super) const COOLDOWN: &str = "live/cooldown";
 pub(super) const LOCK: &str = "live/lock";
+pub(super) const DECISIONS: &str = "decisions/";
+pub(super) const LAST_RUN: &str = "live/last-run";
 pub(super) const SAID: &str = "live/said/";
 pub(super) const RUNS: &str = "runs/";
 
@@ -90,7 +93,19 @@ pub struct Cooldown {
     /// The run that failed over.
     pub run: String,
     /// Wall time, for display: the lease ends it.
-    pub until: String,
+    pub since: String,
+}
+
+/// `decisions/<n>`: what the leader last made of what it saw.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decision {
+    /// Wall time, for display.
+    pub at: String,
+    /// The host of the watcher.
+    pub by: HostName,
+    pub findings: Vec<Finding>,
+    pub reaction: Reaction,
 }
 
 /// `said/<host>`: what a watcher sees. Goes with its lease.
@@ -116,6 +131,8 @@ pub struct State {
     pub pause: Option<Keyed<Pause>>,
     pub cooldown: Option<Keyed<Cooldown>>,
     pub lock: Option<Keyed<Holder>>,
+    /// The run that was registered last.
+    pub last_run: Option<Keyed<RunId>>,
     pub said: BTreeMap<HostName, Said>,
     /// Keys whose values are not understood: another version wrote them.
     pub strange: Vec<String>,
@@ -163,6 +180,7 @@ pub(super) fn parse(prefix: &str, reading: &Reading) -> State {
     state.leader = one(LEADER).and_then(|value| read(LEADER, value, strange));
     state.pause = one(PAUSE).and_then(|value| read(PAUSE, value, strange));
     state.lock = one(LOCK).and_then(|value| read(LOCK, value, strange));
+    state.last_run = one(LAST_RUN).and_then(|value| read(LAST_RUN, value, strange));
     state.cooldown = one(COOLDOWN).and_then(|value| read(COOLDOWN, value, strange));
     let said = format!("{prefix}{}", short(SAID));
     for (key, value) in &reading.values {

@@ -31,6 +31,10 @@ pub enum Diagnosis {
     LagOverBudget,
     WrongTimeline,
     TwoWritersSuspected,
+    /// A primary does not reach the store, and its peers promised instead.
+    StoreDegraded,
+    /// The store does not answer, or has no majority.
+    StoreLost,
 }
 
 /// A diagnosis of something.
@@ -45,7 +49,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn new(diagnosis: Diagnosis, subject: impl ToString, evidence: Vec<String>) -> Self {
+    pub(super) fn new(diagnosis: Diagnosis, subject: impl ToString, evidence: Vec<String>) -> Self {
         Self {
             diagnosis,
             subject: subject.to_string(),
@@ -78,6 +82,8 @@ impl Diagnosis {
             Self::LagOverBudget => "lag-over-budget",
             Self::WrongTimeline => "wrong-timeline",
             Self::TwoWritersSuspected => "two-writers-suspected",
+            Self::StoreDegraded => "store-degraded",
+            Self::StoreLost => "store-lost",
         }
     }
 }

@@ -117,7 +117,9 @@ fn is_joined(view: &View<'_>, host: &HostName, primary: &HostName) -> bool {
         && matches!(&ours.wanted, WantedRole::Standby { upstream: Some(upstream) } if upstream == primary)
         && ours.postgres.timeline == theirs.postgres.timeline;
     let seen = theirs.postgres.standbys.get(host.as_str());
-    let confirms = !super::is_synchronous(view.topology())
+    // In automatic mode the primary's guard sees to that.
+    let confirms = view.topology().is_automatic()
+        || !super::is_synchronous(view.topology())
         || seen
             .is_some_and(|downstream| matches!(downstream.sync_state.as_str(), "sync" | "quorum"));
     follows && seen.is_some() && confirms

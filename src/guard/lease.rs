@@ -13,11 +13,12 @@ pub use dead_man::{DeadManError, run as run_dead_man};
 pub use held::{Held, Remembered};
 pub use take::{How, TakeError};
 
+pub(super) use crate::adapters::clock::boottime;
+
 use std::{
     io,
     path::Path,
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use dead_man::DeadMan;
@@ -109,15 +110,6 @@ impl Lease {
     fn set(&self) -> std::sync::MutexGuard<'_, synchronous::Set> {
         self.set.lock().expect("no holder of this lock panics")
     }
-}
-
-/// Time since the boot, suspend included.
-#[must_use]
-pub fn boottime() -> Moment {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    let nanos = u32::try_from(time.tv_nsec).unwrap_or(0);
-    Duration::new(seconds, nanos)
 }
 
 fn other(error: impl std::fmt::Display) -> io::Error {

@@ -168,13 +168,8 @@ fn gone(host: &HostName, state: &State) -> Result<Done, Failure> {
         return Err(Failure::refused("nobody ever held the right to write"));
     };
     let (last, epoch) = (&last.value.host, last.value.epoch);
-    if last != host {
-        return Err(Failure::refused(format!(
-            "{last} held the right to write last, not {host}"
-        )));
-    }
     let evidence = format!(
-        "the store says at revision {} that the lease of {host} in epoch {epoch} has ended",
+        "the store says at revision {} that nobody holds the right to write: the lease of {last} in epoch {epoch} has ended",
         state.revision.0
     );
     Ok(proved(false, ProofKind::LeaseExpired, host, evidence))

@@ -93,6 +93,10 @@ fn reaction(
         | Diagnosis::PrimaryIsolated
         | Diagnosis::SiteDark => (Severity::Critical, take_over(topology, view)),
         Diagnosis::StandbyLost | Diagnosis::LagOverBudget => (Severity::Degraded, None),
+        Diagnosis::StoreDegraded | Diagnosis::StoreLost => (
+            Severity::Degraded,
+            Some("hafail run deploy-etcd".to_owned()),
+        ),
         Diagnosis::StandbyNotStreaming | Diagnosis::WrongTimeline => {
             (Severity::Degraded, Some(come_back(view, subject)))
         }

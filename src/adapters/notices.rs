@@ -1,0 +1,191 @@
+//! What a watcher says: to its log, and to whoever the topology names, one
+//! message for each event.
+
+use std::{sync::Mutex, time::Duration};
+
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use crate::{
+    adapters::clock,
+    decide::{Act, Reaction},
+    ids::HostName,
+    journal::{Entry, Event, Progress},
+    watch::{Notice, Notices},
+};
+
+/// How long a receiver may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is tried.
+const TRIES: u32 = 5;
+/// Messages that wait while a receiver is away; older ones are kept.
+const ROOM: usize = 256;
+
+/// A message, as JSON: `event`, `what`, and what was done and is left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Message {
+    pub topology: String,
+    /// The host of the watcher.
+    pub by: HostName,
+    /// Wall time.
+    pub at: String,
+    /// `blocked`, `acting`, `done`, `failed`, `withheld`, `healthy`.
+    pub event: &'static str,
+    /// What happened, one sentence each.
+    pub what: Vec<String>,
+    /// What was or is done about it.
+    pub done: Vec<String>,
+    /// What is left for people: commands, best first.
+    pub left: Vec<String>,
+}
+
+/// Writes to the log and sends messages in the background.
+pub struct Announcer {
+    topology: String,
+    host: HostName,
+    sender: Option<mpsc::Sender<Message>>,
+    /// What was said last, so that nothing is said twice.
+    last: Mutex<Option<(&'static str, Vec<String>)>>,
+}
+
+impl Announcer {
+    /// Needs a running tokio. `webhook`: where messages are posted.
+    #[must_use]
+    pub fn new(topology: &str, host: &HostName, webhook: Option<String>) -> Self {
+        let sender = webhook.map(|url| {
+            let (sender, receiver) = mpsc::channel(ROOM);
+            tokio::spawn(post_all(url, receiver));
+            sender
+        });
+        Self {
+            topology: topology.to_owned(),
+            host: host.clone(),
+            sender,
+            last: Mutex::default(),
+        }
+    }
+
+    fn message(&self, notice: &Notice) -> Option<Message> {
+        let (event, what, done, left) = told(notice)?;
+        let mut last = self.last.lock().expect("no holder of this lock panics");
+        let new = (event, what.clone());
+        if last.as_ref() == Some(&new) {
+            return None;
+        }
+        // That all is well is news only after something was not.
+        if event == "healthy" && last.is_none() {
+            return None;
+        }
+        *last = Some(new);
+        Some(Message {
+            topology: self.topology.clone(),
+            by: self.host.clone(),
+            at: clock::wall(),
+            event,
+            what,
+            done,
+            left,
+        })
+    }
+}
+
+type Told = (&'static str, Vec<String>, Vec<String>, Vec<String>);
+
+/// The parts of a message; none: nothing for people.
+fn told(notice: &Notice) -> Option<Told> {
+    Some(match notice {
+        Notice::Decided { findings, reaction } => {
+            let what = findings.iter().cloned();
+            let what: Vec<_> = what.flat_map(crate::decide::Finding::sentences).collect();
+            match reaction {
+                Reaction::Rest => ("healthy", what, vec![], vec![]),
+                Reaction::Wait { .. } | Reaction::Act(_) => return None,
+                Reaction::Withheld { act, why } => {
+                    let done = vec![format!("would {}: {why}", act.sentence())];
+                    ("withheld", what, done, vec!["hafail status".to_owned()])
+                }
+                Reaction::Blocked(refusal) => {
+                    let mut what = what;
+                    what.push(format!("{}: {}", refusal.reason.id(), refusal.message));
+                    what.extend(refusal.evidence.iter().cloned());
+                    ("blocked", what, vec![], refusal.next.clone())
+                }
+            }
+        }
+        Notice::Begins(act) => {
+            let what = match act {
+                Act::Run(plan) => plan.because.clone(),
+                Act::Resume(_) | Act::Abandon(_) => vec!["a run was broken off".to_owned()],
+            };
+            ("acting", what, vec![act.sentence()], vec![])
+        }
+        Notice::Ended { act, outcome, .. } => {
+            let done = vec![format!("{}: {}", act.sentence(), outcome.word())];
+            ("done", vec![], done, vec!["hafail history".to_owned()])
+        }
+        Notice::Failed { act, why } => {
+            let done = vec![format!("{}: {why}", act.sentence())];
+            ("failed", vec![], done, vec!["hafail status".to_owned()])
+        }
+        Notice::Blind(_) => return None,
+    })
+}
+
+impl Notices for Announcer {
+    fn tell(&self, notice: &Notice) {
+        match notice {
+            Notice::Blind(why) => tracing::warn!(why, "cannot see what is needed"),
+            Notice::Decided { findings, reaction } => {
+                tracing::info!(?findings, ?reaction, "decided");
+            }
+            Notice::Begins(act) => tracing::warn!(act = act.sentence(), "acts"),
+            Notice::Ended { act, outcome, .. } => {
+                tracing::warn!(act = act.sentence(), outcome = outcome.word(), "has acted");
+            }
+            Notice::Failed { act, why } => {
+                tracing::error!(act = act.sentence(), why, "could not act");
+            }
+        }
+        if let Some(sender) = &self.sender
+            && let Some(message) = self.message(notice)
+            && sender.try_send(message).is_err()
+        {
+            tracing::error!("a message was not sent: the receiver has been away for too long");
+        }
+    }
+
+    fn entry(&self, entry: &Entry, progress: &Progress) {
+        if let Event::StepDone {
+            step,
+            what,
+            milliseconds,
+            ..
+        } = &entry.event
+        {
+            tracing::info!(run = %progress.run, step, what, milliseconds, "step done");
+        } else if let Event::StepFailed { step, why, .. } = &entry.event {
+            tracing::warn!(run = %progress.run, step, why, "step failed");
+        }
+    }
+}
+
+/// Posts one message after another, each until it is taken or given up.
+async fn post_all(url: String, mut receiver: mpsc::Receiver<Message>) {
+    let client = reqwest::Client::builder().timeout(PATIENCE).build();
+    let client = match client {
+        Ok(client) => client,
+        Err(error) => return tracing::error!(%error, "no messages can be sent"),
+    };
+    while let Some(message) = receiver.recv().await {
+        for attempt in 1..=TRIES {
+            let sent = client.post(&url).json(&message).send().await;
+            match sent.and_then(reqwest::Response::error_for_status) {
+                Ok(_) => break,
+                Err(error) if attempt == TRIES => {
+                    tracing::error!(%error, ?message, "nobody took the message");
+                }
+                Err(_) => tokio::time::sleep(Duration::from_secs(1 << attempt)).await,
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! `hafail watch`.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use super::{CommandError, Context, Exit, operating};
+use crate::{
+    adapters::{
+        notices::Announcer,
+        watch_config::{WatchConfig, WatchConfigError},
+        world::{WorldError, watched},
+    },
+    decide::Policy,
+    run::Who,
+    topology::{Topology, WatchMode},
+    watch::{Settings, Watcher},
+};
+
+/// Between two looks when nothing changes.
+const PERIOD: Duration = Duration::from_secs(1);
+/// A glance waits at least so long for an answer.
+const GLANCE: Duration = Duration::from_millis(250);
+
+/// Arguments of `hafail watch`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The watcher's configuration, written at deploy.
+    #[arg(long, default_value = "/etc/hafail/watch/watch.json", value_name = "FILE")]
+    config: PathBuf,
+
+    /// Only check the configuration.
+    #[arg(long)]
+    check: bool,
+}
+
+/// Watches until it is told to end. A run that it works on is gone on with by
+/// the next leader.
+pub async fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
+    let config = WatchConfig::load(&args.config).map_err(WorldError::from)?;
+    let topology = context.topology_of(&config.topology)?;
+    if !topology.is_automatic() {
+        return Err(CommandError::new(Exit::Invalid, "nothing is automatic in this topology")
+            .hint("state `coordination: etcd` and three places, then hafail deploy"));
+    }
+    let world = watched(&topology, &config).await?;
+    if args.check {
+        let line = format!("{} is valid", args.config.display());
+        context.ui.data(&line, &serde_json::json!({"valid": true}));
+        return Ok(Exit::Success);
+    }
+    let watch = &topology.watch;
+    let notices = Announcer::new(&topology.name, &config.host, watch.webhook.clone());
+    let watcher = Watcher::new(settings(&config, &topology), world, Arc::new(notices));
+    tracing::info!(host = %config.host, "watcher begins");
+    tokio::select! {
+        () = watcher.watch() => Ok(Exit::Success),
+        () = ended() => {
+            tracing::info!("watcher ends");
+            Ok(Exit::Success)
+        }
+    }
+}
+
+fn settings(config: &WatchConfig, topology: &Topology) -> Settings {
+    Settings {
+        host: config.host.clone(),
+        topology: topology.clone(),
+        terms: topology.lease,
+        policy: Policy {
+            observe: topology.watch.mode == WatchMode::Observe,
+            ..Policy::default()
+        },
+        period: PERIOD,
+        glance: GLANCE.max(4 * topology.etcd.round_trip),
+        cooldown: topology.watch.failover_cooldown,
+        who: Who {
+            operator: "hafail watch".to_owned(),
+            machine: config.host.to_string(),
+            ..operating::who()
+        },
+    }
+}
+
+/// SIGTERM or SIGINT.
+async fn ended() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+impl From<WatchConfigError> for CommandError {
+    fn from(error: WatchConfigError) -> Self {
+        WorldError::from(error).into()
+    }
+}

@@ -1,0 +1,165 @@
+//! Doing what was decided, through the same runner and journal as operators.
+
+use std::pin::pin;
+
+use futures::future::{Either, select};
+
+use super::{Notice, Watcher};
+use crate::{
+    coordination::Cooldown,
+    decide::{Act, Reaction, Verdict},
+    ids::Epoch,
+    journal::{Entry, Outcome, Progress},
+    plan::Plan,
+    ports::{quorum::QuorumError, store::RunId},
+    run::{Interrupt, Observer, Ran, RunError, Runner},
+};
+
+impl Watcher {
+    pub(super) async fn act(&mut self, act: &Act, epoch: Epoch) {
+        self.notices.tell(&Notice::Begins(act.clone()));
+        let done = {
+            let (acting, leading) = (pin!(self.run(act, epoch)), pin!(self.keep_leading()));
+            match select(acting, leading).await {
+                Either::Left((done, _)) => done,
+                Either::Right((why, _)) => Err(why),
+            }
+        };
+        // Whatever it wrote is read anew.
+        self.past = None;
+        let now = self.world.clock.now();
+        match &done {
+            Ok(ran) if ran.outcome == Outcome::Succeeded || is_given_up(act, ran) => {
+                self.memory.succeeded(act);
+            }
+            _ => self.memory.failed(act, now),
+        }
+        let notice = match done {
+            Ok(ran) => Notice::Ended {
+                act: act.clone(),
+                outcome: ran.outcome,
+                entries: ran.entries,
+            },
+            Err(why) => Notice::Failed {
+                act: act.clone(),
+                why,
+            },
+        };
+        self.notices.tell(&notice);
+    }
+
+    async fn run(&self, act: &Act, epoch: Epoch) -> Result<Ran, String> {
+        let interrupt = Interrupt::default();
+        let observer = Told(self);
+        let runner = Runner {
+            world: &self.world,
+            store: &self.journals,
+            observer: &observer,
+            interrupt: &interrupt,
+            who: &self.settings.who,
+        };
+        let ran = match act {
+            Act::Run(plan) => self.start(&runner, plan, epoch).await,
+            Act::Resume(run) => runner.resume(run, false).await,
+            Act::Abandon(run) => runner.resume(run, true).await,
+        };
+        ran.map_err(|error| chain(&error))
+    }
+
+    async fn start(&self, runner: &Runner<'_>, plan: &Plan, epoch: Epoch) -> Result<Ran, RunError> {
+        let run = self.new_run(epoch);
+        if plan.commit().is_some() {
+            // Before the promotion: a leader that dies behind it must not
+            // leave the next one free to fail over again at once.
+            let cooldown = Cooldown {
+                run: run.to_string(),
+                since: self.world.clock.wall(),
+            };
+            let told = self
+                .shared
+                .cool_down(&cooldown, self.settings.cooldown)
+                .await;
+            if let Err(error) = told {
+                self.notices.tell(&Notice::Blind(error.to_string()));
+            }
+        }
+        runner.start(run, plan.clone(), &plan.digest(), epoch).await
+    }
+
+    /// Sortable by time; one epoch has one run.
+    fn new_run(&self, epoch: Epoch) -> RunId {
+        let wall = self.world.clock.wall();
+        let digits: String = wall.chars().filter(char::is_ascii_digit).take(14).collect();
+        RunId(format!("{digits}-{}-{epoch}", self.settings.host))
+    }
+
+    /// Renews the lead while a run takes its time; ends when it is lost.
+    async fn keep_leading(&self) -> String {
+        let Some(session) = &self.session else {
+            return "this watcher does not lead".to_owned();
+        };
+        let clock = &self.world.clock;
+        let mut renewed = clock.now();
+        loop {
+            clock.sleep(self.settings.terms.renew_every).await;
+            let sent = clock.now();
+            match self.shared.quorum.renew(session.lease).await {
+                Ok(()) => renewed = sent,
+                Err(QuorumError::NoSuchLease(_)) => return "the lead is lost".to_owned(),
+                Err(error) if clock.now() > self.settings.terms.deadline(renewed) => {
+                    return format!("the lead could not be kept: {error}");
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Says what is new since the last look.
+    pub(super) async fn account(&mut self, verdict: &Verdict) {
+        if self
+            .last
+            .as_ref()
+            .is_some_and(|last| same(last, &verdict.reaction))
+        {
+            return;
+        }
+        self.last = Some(verdict.reaction.clone());
+        self.notices.tell(&Notice::Decided {
+            findings: verdict.findings.clone(),
+            reaction: verdict.reaction.clone(),
+        });
+        let (host, at) = (&self.settings.host, self.world.clock.wall());
+        if let Err(error) = self.shared.decided(verdict, host, &at).await {
+            self.notices.tell(&Notice::Blind(error.to_string()));
+        }
+    }
+}
+
+/// What an abandoned run comes to.
+fn is_given_up(act: &Act, ran: &Ran) -> bool {
+    matches!(act, Act::Abandon(_)) && ran.outcome.is_final()
+}
+
+/// Waiting differs in its words from look to look.
+fn same(last: &Reaction, now: &Reaction) -> bool {
+    match (last, now) {
+        (Reaction::Withheld { act: last, .. }, Reaction::Withheld { act: now, .. }) => last == now,
+        (last, now) => last == now,
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", chain(source)),
+        None => error.to_string(),
+    }
+}
+
+/// Passes every entry of a run on.
+struct Told<'a>(&'a Watcher);
+
+impl Observer for Told<'_> {
+    fn entry(&self, entry: &Entry, progress: &Progress) {
+        self.0.notices.entry(entry, progress);
+    }
+}

@@ -1,0 +1,86 @@
+//! One lease for all that a watcher says, and the lead.
+
+use super::{Session, Watcher, leads};
+use crate::{
+    coordination::{Leader, Said, State},
+    observation::{Knowledge, Snapshot, WriteAnswer},
+    ports::quorum::QuorumError,
+};
+
+impl Watcher {
+    /// Says what it sees, where that has changed, under a lease that ends
+    /// when this watcher does.
+    pub(super) async fn speak(
+        &mut self,
+        state: &State,
+        snapshot: &Snapshot,
+    ) -> Result<(), QuorumError> {
+        let said = said(snapshot);
+        let session = match self.session.take() {
+            Some(session) => session,
+            None => Session {
+                lease: self.shared.quorum.lease(self.settings.terms.ttl).await?,
+                said: None,
+            },
+        };
+        match self.shared.quorum.renew(session.lease).await {
+            Ok(()) => {}
+            // What it said is gone: it begins anew.
+            Err(QuorumError::NoSuchLease(_)) => return Ok(()),
+            Err(error) => {
+                self.session = Some(session);
+                return Err(error);
+            }
+        }
+        let there = state.said.get(&self.settings.host) == Some(&said);
+        if !there || session.said.as_ref() != Some(&said) {
+            let host = &self.settings.host;
+            self.shared.say(host, &said, session.lease).await?;
+        }
+        self.session = Some(Session {
+            said: Some(said),
+            ..session
+        });
+        Ok(())
+    }
+
+    /// Whether this watcher leads, now or since before.
+    pub(super) async fn lead(&mut self, state: &State) -> Result<bool, QuorumError> {
+        let Some(session) = &self.session else {
+            return Ok(false);
+        };
+        if leads(state, &self.settings.host, session.lease) {
+            return Ok(true);
+        }
+        if state.leader.is_some() {
+            return Ok(false);
+        }
+        let leader = Leader {
+            host: self.settings.host.clone(),
+            since: self.world.clock.wall(),
+        };
+        self.shared.take_lead(&leader, session.lease).await
+    }
+}
+
+/// What a snapshot says to the other watchers.
+fn said(snapshot: &Snapshot) -> Said {
+    fn seen<T>(
+        known: &std::collections::BTreeMap<crate::ids::HostName, Knowledge<T>>,
+    ) -> std::collections::BTreeMap<crate::ids::HostName, bool> {
+        let seen = known.iter();
+        seen.map(|(host, known)| (host.clone(), known.known().is_some()))
+            .collect()
+    }
+    let answers: Vec<_> = snapshot
+        .writes
+        .values()
+        .filter_map(Knowledge::known)
+        .collect();
+    let written = |answer: &&WriteAnswer| matches!(answer, WriteAnswer::Acknowledged { .. });
+    Said {
+        guards: seen(&snapshot.guards),
+        balancers: seen(&snapshot.proxies),
+        writes: (!answers.is_empty()).then(|| answers.iter().any(written)),
+    }
+}

@@ -1,0 +1,83 @@
+//! Looking: often at what answers at once, now and then at everything.
+
+use super::{Remembered, Watcher};
+use crate::{
+    coordination::State,
+    decide::{Past, Reaction, Sight, Verdict, decide_automatically},
+    history::{HistoryError, journals},
+    journal,
+    observation::{Knowledge, Snapshot},
+    probe,
+    watch::Notice,
+};
+
+/// Every so many looks the cloud and the records are asked as well: their
+/// interfaces are slow and count requests.
+const EVERYTHING: u32 = 30;
+
+impl Watcher {
+    /// Guards, load balancers and queues now; machines, records and a write
+    /// as they were last seen.
+    pub(super) async fn look(&mut self, state: &State) -> Snapshot {
+        let (topology, world) = (&self.settings.topology, &self.world);
+        let everything = self.looks.is_multiple_of(EVERYTHING) && state.primary.is_some();
+        self.looks = self.looks.wrapping_add(1);
+        let mut snapshot = if everything {
+            probe::snapshot(topology, world).await
+        } else {
+            probe::glance(topology, world, self.settings.glance).await
+        };
+        if !everything && let Some(kept) = &self.kept {
+            snapshot.machines = kept.machines.clone();
+            snapshot.records = kept.records.clone();
+        }
+        snapshot.store = Knowledge::Known(probe::seen(topology, state));
+        self.kept = Some(snapshot.clone());
+        snapshot
+    }
+
+    /// What the leader makes of it.
+    pub(super) async fn decide(&mut self, state: &State, snapshot: Snapshot) -> Option<Verdict> {
+        let past = match self.past(state, &snapshot).await {
+            Ok(past) => past,
+            Err(error) => {
+                self.notices.tell(&Notice::Blind(error.to_string()));
+                return None;
+            }
+        };
+        let now = self.world.clock.now();
+        let sight = Sight {
+            topology: &self.settings.topology,
+            inventory: &self.world.inventory,
+            snapshot: &snapshot,
+            past: &past,
+        };
+        let verdict = decide_automatically(&sight, &self.settings.policy, &self.memory, now);
+        self.memory = verdict.memory.clone();
+        self.account(&verdict).await;
+        if let Reaction::Act(act) = &verdict.reaction {
+            let epoch = snapshot.newest_epoch().max(past.epoch).next().next();
+            self.act(act, epoch).await;
+        }
+        Some(verdict)
+    }
+
+    /// The journals, read anew when somebody has worked on them since.
+    async fn past(&mut self, state: &State, snapshot: &Snapshot) -> Result<Past, HistoryError> {
+        let run = state.last_run.as_ref().map(|key| key.modified);
+        if let Some(known) = &self.past
+            && known.run == run
+            && state.lock.is_none()
+        {
+            return Ok(known.past.clone());
+        }
+        let journals = journals(&self.journals).await?;
+        let journals: Vec<_> = journals.into_iter().map(|(_, entries)| entries).collect();
+        let past = journal::past(&journals, &snapshot.clusters())?;
+        self.past = state.lock.is_none().then(|| Remembered {
+            run,
+            past: past.clone(),
+        });
+        Ok(past)
+    }
+}
