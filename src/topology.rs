@@ -14,7 +14,7 @@ mod schema;
 mod secret;
 mod values;
 
-pub use automatic::{Etcd, OnStandbyLoss, Watch, WatchMode};
+pub use automatic::{CloudAccess, Etcd, OnStandbyLoss, Watch, WatchMode};
 pub use check::ENVIRONMENT_VARIABLES;
 pub use problem::{Position, Problem, Problems, Severity};
 pub use reading::Reading;

@@ -61,6 +61,9 @@ fn every_playbook_fits_every_topology() {
         ("agent_binary", program.as_str()),
         ("agent_machine", "x86_64"),
         ("agent_libc", "2.36"),
+        ("topology_file", program.as_str()),
+        ("aws_endpoint", "http://cloud.example"),
+        ("resolvers", ""),
     ];
     let vars: BTreeMap<String, serde_json::Value> = vars
         .into_iter()

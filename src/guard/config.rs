@@ -64,6 +64,9 @@ pub struct GuardConfig {
     /// Names the boot of the kernel.
     #[serde(default = "default_boot_id_file")]
     pub boot_id_file: PathBuf,
+    /// Hosts whose watchers may give orders.
+    #[serde(default)]
+    pub watchers: Vec<HostName>,
     /// Automatic mode: the right to write goes with a lease.
     #[serde(default)]
     pub coordination: Option<Coordination>,

@@ -1,5 +1,5 @@
 //! Where orders come in. The order port: only who holds a certificate of the
-//! deployment's CA, made out to `operator` or to a peer, may ask or order. The
+//! deployment's CA, made out to `operator`, a peer or a watcher, may ask or order. The
 //! socket file: root, and the user of the guard, on this host.
 
 use std::{
@@ -33,7 +33,8 @@ use crate::{
 /// The name in an operator's certificate.
 pub const OPERATOR: &str = "operator";
 
-const STRANGER: &str = "the client's certificate is made out to neither the operator nor a peer";
+const STRANGER: &str =
+    "the client's certificate is made out to neither the operator nor a peer nor a watcher";
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long a status may take to be fresh.
 const FRESH: Duration = Duration::from_millis(300);
@@ -159,7 +160,8 @@ fn may_order(config: &GuardConfig, certificate: &CertificateDer<'_>) -> bool {
     let Ok(certificate) = ParsedCertificate::try_from(certificate) else {
         return false;
     };
-    let peers = config.peers.keys().map(crate::ids::HostName::as_str);
+    let peers = config.peers.keys().chain(&config.watchers);
+    let peers = peers.map(crate::ids::HostName::as_str);
     std::iter::once(OPERATOR).chain(peers).any(|name| {
         ServerName::try_from(name)
             .is_ok_and(|name| rustls::client::verify_server_name(&certificate, &name).is_ok())

@@ -111,6 +111,8 @@ impl World<'_> {
             "standby_hosts": standbys,
             "containers": self.containers(),
             "store": self.store(),
+            "inventory": self.inventory,
+            "watchers": self.watchers(),
         }))
     }
 
@@ -180,6 +182,12 @@ impl World<'_> {
                 "drift_margin_ms": ms(terms.drift_margin),
             },
         })
+    }
+
+    /// The hosts with a watcher: one in each place.
+    fn watchers(&self) -> Vec<&HostName> {
+        let members = self.topology.store_members().into_iter();
+        members.map(|host| &host.name).collect()
     }
 
     fn containers(&self) -> Vec<Json> {

@@ -10,7 +10,7 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, UndefinedBehav
 use super::{ParseError, Text, texts::Use};
 
 /// Names that a scope defines besides the variables of loops.
-pub const ROOTS: [&str; 22] = [
+pub const ROOTS: [&str; 24] = [
     "topology",
     "host",
     "hosts",
@@ -22,6 +22,8 @@ pub const ROOTS: [&str; 22] = [
     "primary_queue",
     "primary_lb",
     "standby_hosts",
+    "inventory",
+    "watchers",
     "store",
     "is_primary_site",
     "containers",

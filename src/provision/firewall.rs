@@ -77,6 +77,23 @@ impl Firewall<'_> {
             rules.extend(self.of_role(Role::App, (port, port)));
         }
         rules.extend(self.store(Role::Lb));
+        rules.extend(self.watched());
+        rules
+    }
+
+    /// Watchers write through every load balancer and tell it where to send
+    /// writers.
+    fn watched(&self) -> BTreeSet<Rule> {
+        if self.topology.coordination == Coordination::Manual {
+            return BTreeSet::new();
+        }
+        let admin = self.topology.watch.admin_port;
+        let primary = self.topology.load_balancer.primary_port;
+        let mut rules = BTreeSet::new();
+        for port in [admin, primary] {
+            rules.extend(self.of_other_sites((port, port)));
+            rules.extend(self.among(Role::Lb, port));
+        }
         rules
     }
 

@@ -68,12 +68,25 @@ pub enum WatchMode {
     Observe,
 }
 
+/// By what right watchers ask the cloud and move records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CloudAccess {
+    /// The instance profile of their hosts, which you attach.
+    InstanceProfile,
+    /// The access key that the operator has at the deploy.
+    Operator,
+}
+
 /// The watchers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Watch {
     pub mode: WatchMode,
     /// A second automatic failover within this time needs an acknowledgement.
     pub failover_cooldown: Duration,
+    pub cloud_access: CloudAccess,
+    /// Behind which load balancers show the watchers their runtime API.
+    pub admin_port: u16,
     /// Where events are posted.
     pub webhook: Option<String>,
     /// ARN of a topic for events.
@@ -85,6 +98,8 @@ impl Default for Watch {
         Self {
             mode: WatchMode::Automatic,
             failover_cooldown: Duration::from_secs(600),
+            cloud_access: CloudAccess::InstanceProfile,
+            admin_port: 8406,
             webhook: None,
             sns_topic: None,
         }

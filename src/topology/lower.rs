@@ -248,6 +248,8 @@ fn watch(raw: &raw::Topology) -> Watch {
     Watch {
         mode: or(&raw.mode, default.mode),
         failover_cooldown: time(&raw.failover_cooldown, default.failover_cooldown),
+        cloud_access: or(&raw.cloud_access, default.cloud_access),
+        admin_port: port(&raw.admin_port, default.admin_port),
         webhook: text(&raw.webhook),
         sns_topic: text(&raw.sns_topic),
     }

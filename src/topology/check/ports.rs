@@ -68,6 +68,11 @@ fn listeners(plan: &Overview<'_>, site: &SiteView<'_>, host: &HostView<'_>) -> V
         let of = |field: Option<&Option<At<Port>>>, default, what: &str| {
             listener(field.unwrap_or(&None), default, what, at)
         };
+        let watch = plan.raw.watch.as_ref();
+        let admin = watch.map(|at| &at.value.admin_port);
+        if host.is(Role::Lb) {
+            all.push(of(admin, 8406, "the watchers' `admin_port`"));
+        }
         let raw = etcd.map(|at| &at.value);
         all.extend([
             of(

@@ -1,7 +1,7 @@
 //! The keys of automatic coordination.
 
 use crate::topology::{
-    WatchMode,
+    CloudAccess, WatchMode,
     node::Node,
     read::{At, Field, Read, Reader, field_name, record},
     values::{Port, Time},
@@ -46,6 +46,10 @@ record! {
         /// `automatic`: they fail over, rejoin and repair. `observe`: they
         /// say what they would do. Default: automatic.
         mode: Option<At<WatchMode>>,
+        /// By what right watchers ask the cloud and move records.
+        cloud_access: Option<At<CloudAccess>>,
+        /// Behind which load balancers show watchers their runtime API.
+        admin_port: Option<At<Port>>,
         /// A second automatic failover within this time needs an
         /// acknowledgement. Default: 10m.
         failover_cooldown: Option<At<Time>>,
