@@ -3,6 +3,7 @@
 
 mod progress;
 mod summary;
+mod watchers;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,7 +26,7 @@ use crate::{
     order::{GuardStatus, PostgresState},
     ports::remote::{Endpoint, Remote},
     provision::FoundHosts,
-    topology::{CloudAccess, Role, SecretName, Topology},
+    topology::{Role, SecretName, Topology},
 };
 use progress::Progress;
 pub(super) use summary::show;
@@ -104,7 +105,7 @@ pub(super) async fn run_over(
     let all = job.options.hosts.is_empty() && job.options.sites.is_empty();
     vars.insert("all_hosts".to_owned(), all.into());
     describe_agent(job.agent_binary, &mut vars)?;
-    describe_watch(context, &mut vars);
+    watchers::describe(context, &mut vars);
     let mut inventory = job.assumed;
     inventory.hosts.extend(found.inventory.hosts.clone());
     let secrets = secrets(topology, vault, &inventory)?;
@@ -330,36 +331,6 @@ fn describe_agent(
     Ok(())
 }
 
-/// What watchers are told of this machine.
-fn describe_watch(context: &Context, vars: &mut BTreeMap<String, Value>) {
-    let endpoint = std::env::var("AWS_ENDPOINT_URL").unwrap_or_default();
-    let resolvers = std::env::var("HAFAIL_RESOLVERS").unwrap_or_default();
-    let known = [
-        ("topology_file", context.topology.display().to_string()),
-        ("aws_endpoint", endpoint),
-        ("resolvers", resolvers),
-    ];
-    for (name, value) in known {
-        vars.entry(name.to_owned()).or_insert_with(|| value.into());
-    }
-}
-
-/// The operator's access key for the cloud, where watchers go by it.
-fn watch_access(topology: &Topology, secrets: &mut Secrets) -> Result<(), CommandError> {
-    if !topology.is_automatic() || topology.watch.cloud_access != CloudAccess::Operator {
-        return Ok(());
-    }
-    for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
-        let value = std::env::var(name).map_err(|_| {
-            let why = "watch.cloud_access is operator: watchers use the access key of the deploy";
-            CommandError::new(Exit::Access, format!("{name} is not set: {why}"))
-                .hint(format!("export {name}, or attach an instance profile and state `watch.cloud_access: instance-profile`"))
-        })?;
-        secrets.values.insert(name.to_lowercase(), value.into());
-    }
-    Ok(())
-}
-
 /// All that playbooks may use of the vault.
 fn secrets(
     topology: &Topology,
@@ -371,7 +342,7 @@ fn secrets(
         let key = name.as_str().replace('-', "_");
         secrets.values.insert(key, vault.secret(name)?);
     }
-    watch_access(topology, &mut secrets)?;
+    watchers::access(topology, &mut secrets)?;
     for host in topology.hosts() {
         let entry = inventory.hosts.get(&host.name);
         let private = entry.map(|entry| entry.private_address.into());

@@ -90,6 +90,16 @@ impl Lease {
         held.filter(|held| held.holding.holds(boottime()))
     }
 
+    /// Puts the deadline away, unless a right has been taken meanwhile.
+    fn disarm(&self) {
+        self.held.send_if_modified(|held| {
+            if held.is_none() {
+                self.dead_man.disarm();
+            }
+            false
+        });
+    }
+
     /// Whether the right of that epoch is held now.
     pub fn covers(&self, epoch: crate::ids::Epoch) -> bool {
         self.held().is_some_and(|held| held.right.epoch == epoch)

@@ -107,6 +107,7 @@ impl Guard {
         let Some(data) = self.data().filter(|_| state.rewinding.is_none()) else {
             return Ok(());
         };
+        self.give_back_unwanted().await;
         let process = server::find(&self.config, &data)?;
         match (state.wanted, process) {
             (WantedRole::Uninitialised, _) | (WantedRole::Stopped, None) => Ok(()),

@@ -8,6 +8,7 @@ use std::{
 
 use super::{Held, Lease, boottime, take::How};
 use crate::{
+    coordination::Right,
     guard::{Guard, process},
     order::WantedRole,
     ports::quorum::QuorumError,
@@ -161,7 +162,7 @@ impl Guard {
             return;
         }
         tracing::error!(%why, epoch = %held.right.epoch, "lost the right to write: killing PostgreSQL");
-        self.stand_back().await;
+        self.stand_back(held.right).await;
         if why == Stop::Deadline {
             // It may still be there: whoever waits for its end need not.
             let _ = lease.shared.quorum.revoke(held.right.lease).await;
@@ -177,23 +178,23 @@ impl Guard {
         tracing::error!(why, epoch = %held.right.epoch, "stepping down as primary");
         self.counters.stepped_down();
         self.kill_all().await;
-        lease.dead_man.disarm();
+        lease.disarm();
         // Before anything is written: the disk may be why.
         if let Err(error) = lease.shared.quorum.revoke(held.right.lease).await {
             tracing::warn!(%error, "the lease ends by itself");
         }
-        self.forget_right().await;
+        self.forget(held.right).await;
     }
 
-    async fn stand_back(self: &Arc<Self>) {
+    async fn stand_back(self: &Arc<Self>, right: Right) {
         self.kill_all().await;
         if let Some(lease) = &self.lease {
-            lease.dead_man.disarm();
+            lease.disarm();
         }
-        self.forget_right().await;
+        self.forget(right).await;
     }
 
-    async fn kill_all(self: &Arc<Self>) {
+    pub(super) async fn kill_all(self: &Arc<Self>) {
         let guard = Arc::clone(self);
         let limit = self
             .lease
@@ -215,8 +216,12 @@ impl Guard {
         self.publish(crate::guard::view::View::ended);
     }
 
-    async fn forget_right(self: &Arc<Self>) {
-        let forgotten = self.remember(|state| {
+    /// Only this right: an order may have taken a newer one meanwhile.
+    pub(super) async fn forget(self: &Arc<Self>, right: Right) {
+        let forgotten = self.remember(move |state| {
+            if state.right != Some(right.into()) {
+                return;
+            }
             if state.wanted == WantedRole::Primary {
                 state.wanted = WantedRole::Standby { upstream: None };
             }

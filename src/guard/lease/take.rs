@@ -7,6 +7,7 @@ use crate::{
     coordination::{Claim, NotTaken, Primary, Right},
     guard::{Guard, store::StoreError},
     ids::Epoch,
+    order::PostgresState,
     ports::quorum::LeaseId,
     right::{Holding, Moment, Standing},
 };
@@ -170,12 +171,34 @@ impl Guard {
         let remembered = self.remember(move |state| state.right = Some(right.into()));
         if let Err(error) = remembered.await {
             if !before {
-                lease.dead_man.disarm();
+                lease.disarm();
             }
             return Err(error.into());
         }
-        lease.held.send_replace(Some(Held { right, holding }));
+        lease.held.send_modify(|current| {
+            // Whoever lost an older right may have disarmed meanwhile.
+            if let Err(error) = lease.dead_man.arm(holding.until) {
+                tracing::error!(%error, "cannot set the deadline");
+            }
+            *current = Some(Held { right, holding });
+        });
         Ok(())
+    }
+
+    /// A right by which this host may not write: nobody else could take it, for
+    /// as long as it is renewed. The caller has the hands.
+    pub(in crate::guard) async fn give_back_unwanted(self: &Arc<Self>) {
+        let Some(lease) = &self.lease else { return };
+        let Err(why) = self.may_write() else { return };
+        let Some(held) = lease.held.borrow().clone() else {
+            return;
+        };
+        tracing::warn!(%why, "gives the right to write back");
+        if self.view.borrow().postgres.state == PostgresState::Primary {
+            self.kill_all().await;
+        }
+        self.give_back().await;
+        self.forget(held.right).await;
     }
 
     /// Gives the right back, so that nobody waits for its end. PostgreSQL is
@@ -183,7 +206,7 @@ impl Guard {
     pub(in crate::guard) async fn give_back(&self) {
         let Some(lease) = &self.lease else { return };
         let held = lease.held.send_replace(None);
-        lease.dead_man.disarm();
+        lease.disarm();
         if let Some(held) = held {
             end(lease, held.right.lease).await;
         }
