@@ -1,11 +1,17 @@
 //! `Checkpoint`, `Synchronous`, `DropKept`.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{
+    fs,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use super::{Done, Result, copy::data_names, refused, standby::GLANCE};
+use super::{Done, NotDone, Result, copy::data_names, refused, standby::GLANCE};
 use crate::{
     guard::{
-        Guard, failpoint, server,
+        Guard, failpoint,
+        lease::Lease,
+        server,
         settings::{self, synchronous_standby_names},
         sql::Session,
     },
@@ -13,6 +19,9 @@ use crate::{
     order::WantedRole,
 };
 
+/// How long a standby may take to confirm commits.
+const JOIN: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(20);
 const CONNECT: Duration = Duration::from_secs(2);
 
 impl Guard {
@@ -43,6 +52,9 @@ impl Guard {
         for standby in &standbys {
             self.require_peer(standby)?;
         }
+        if self.lease.is_some() {
+            return self.await_set(&standbys).await;
+        }
         let names = synchronous_standby_names(&standbys);
         let session = self.session(CONNECT).await?;
         let before = session.text("SHOW synchronous_standby_names").await?;
@@ -62,6 +74,34 @@ impl Guard {
         } else {
             Done::Changed(what)
         })
+    }
+
+    /// In automatic mode this guard itself keeps who confirms commits.
+    async fn await_set(&self, standbys: &[HostName]) -> Result<Done> {
+        if standbys.is_empty() {
+            return refused(
+                "automatic",
+                "this guard lets a lost standby go by itself, where `on_standby_loss` is degrade",
+            );
+        }
+        let begin = Instant::now();
+        loop {
+            let status = self.lease.as_ref().and_then(Lease::status);
+            let members = status.map(|status| status.members).unwrap_or_default();
+            if standbys.iter().all(|standby| members.contains(standby)) {
+                let names = synchronous_standby_names(standbys);
+                return Ok(Done::Unchanged(format!("commits wait for {names}")));
+            }
+            if begin.elapsed() > JOIN {
+                let missing = standbys
+                    .iter()
+                    .filter(|standby| !members.contains(*standby));
+                let missing: Vec<_> = missing.map(HostName::as_str).collect();
+                let why = format!("{} does not confirm commits yet", missing.join(", "));
+                return Err(NotDone::Failed(why));
+            }
+            tokio::time::sleep(POLL).await;
+        }
     }
 
     /// Removes kept directories, on a standby that streams only: until then
