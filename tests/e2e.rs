@@ -7,6 +7,8 @@
 
 #[path = "e2e/account.rs"]
 mod account;
+#[path = "e2e/automatic.rs"]
+mod automatic;
 #[path = "e2e/cloud.rs"]
 mod cloud;
 #[path = "e2e/hosts.rs"]
@@ -60,6 +62,12 @@ fn the_story() {
 #[ignore = "needs a lab: scripts/test"]
 fn one_site_in_three_tiers() {
     explained(Some(three_tier::TOPOLOGY.as_ref()), three_tier::story);
+}
+
+#[test]
+#[ignore = "needs a lab: scripts/test"]
+fn the_store_in_three_places() {
+    explained(Some(automatic::TOPOLOGY.as_ref()), automatic::story);
 }
 
 #[test]

@@ -28,6 +28,8 @@ need_root() {
 need_rust() {
     [ -x "$HOME/.cargo/bin/cargo" ] && export PATH="$HOME/.cargo/bin:$PATH"
     command -v cargo >/dev/null || fail "Rust is missing (cargo was not found)" "install it from https://rustup.rs"
+    # The client of the store is generated from its protocol.
+    command -v protoc >/dev/null || ensure_packages protobuf-compiler
 }
 
 # ensure_packages NAME…: installs the Debian or Ubuntu packages that are missing.

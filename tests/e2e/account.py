@@ -10,7 +10,7 @@ import sys
 
 import boto3
 
-REGIONS = ("eu-west-1", "us-east-1")
+REGIONS = ("eu-west-1", "us-east-1", "eu-central-1")
 
 
 def tagged(deployment):

@@ -53,7 +53,7 @@ pub fn is_empty() {
     let mut command = Command::new(variable("HAFAIL_LAB_PYTHON"));
     command
         .arg(root().join("scripts/lib/region.py"))
-        .args(["empty", "eu-west-1", "us-east-1"])
+        .args(["empty", "eu-west-1", "us-east-1", "eu-central-1"])
         .envs(variables());
     Started::new("the account is empty".to_owned(), command)
         .end()

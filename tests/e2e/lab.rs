@@ -311,7 +311,11 @@ impl Started {
 /// A script as root on a host, by the lab and not by hafail.
 #[track_caller]
 pub fn on_host(deployment: &str, host: &str, script: &str) -> String {
-    let site = host.split_once('-').map_or("site1", |(site, _)| site);
+    let site = match host.split_once('-') {
+        Some((site, _)) => site,
+        None if host == "witness" => host,
+        None => "site1",
+    };
     let name = format!("{deployment}/{site}/instance/{host}");
     let mut command = Command::new("hafail-lab");
     command.args(["exec", &name, "--", "bash", "-euc", script]);
