@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_ec2::primitives::Blob;
-use aws_sdk_ec2::types::{DomainType, ResourceType, TagSpecification};
+use aws_sdk_ec2::types::{DomainType, ResourceType, TagSpecification, VpcPeeringConnection};
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -97,7 +97,16 @@ impl Maker<'_> {
             }
             Spec::Peering { .. } => {
                 let found = gather::peerings(at, by_name).await?;
-                let found = found.iter().find(|it| peering_lives(it));
+                // Not every account's API filters here: another peering of the
+                // same VPC must not be taken for this one.
+                let wanted = self.creation.resource.tags.get("Name");
+                let named = |it: &&VpcPeeringConnection| {
+                    let mut tags = it.tags().iter();
+                    tags.any(|tag| {
+                        tag.key() == Some("Name") && tag.value() == wanted.map(String::as_str)
+                    })
+                };
+                let found = found.iter().filter(named).find(|it| peering_lives(it));
                 found.and_then(|it| plain(it.vpc_peering_connection_id()))
             }
             Spec::SecurityGroup { .. } => self.existing_group().await?,
