@@ -6,6 +6,7 @@ mod findings;
 mod places;
 mod render;
 mod seen;
+mod store;
 mod tables;
 mod unseen;
 mod view;

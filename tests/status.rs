@@ -224,6 +224,7 @@ fn healthy(topology: &Topology, active: &str) -> View {
         ]
         .into(),
         names: BTreeMap::new(),
+        members: BTreeMap::new(),
         runs: Knowledge::Known(vec![RunLine {
             id: "20260102T020000-a1b2".into(),
             started: "2026-01-02T02:00:00Z".into(),
@@ -633,4 +634,34 @@ fn unknown_says_since_when() {
         why: "no answer".into(),
     };
     assert_eq!(second.hosts[&host("site2-app")], since);
+}
+
+#[test]
+fn a_store_says_which_members_are_away() {
+    use hafail::ports::quorum::MemberHealth;
+    let topology = topology();
+    let mut view = healthy(&topology, "site1");
+    let away = || MemberHealth::Unknown {
+        why: "no answer within 4s".into(),
+    };
+    let with = |view: &mut View, states: [MemberHealth; 3]| {
+        let names = ["site1-lb", "site2-lb", "witness"].map(str::to_owned);
+        view.members = names.into_iter().zip(states).collect();
+    };
+    let (leader, follower) = (MemberHealth::Leader, MemberHealth::Follower);
+    with(
+        &mut view,
+        [leader.clone(), follower.clone(), follower.clone()],
+    );
+    assert_eq!(ids(&topology, &view), [("healthy", Severity::Good)]);
+    with(&mut view, [leader, follower, away()]);
+    assert_eq!(
+        ids(&topology, &view),
+        [("store-degraded", Severity::Degraded)]
+    );
+    assert!(page(&topology, &view, PLAIN).contains("witness   unknown"));
+    with(&mut view, [MemberHealth::Leaderless, away(), away()]);
+    assert_eq!(ids(&topology, &view), [("store-lost", Severity::Degraded)]);
+    with(&mut view, [away(), away(), away()]);
+    assert_eq!(ids(&topology, &view), [("store-unseen", Severity::Unseen)]);
 }

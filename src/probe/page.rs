@@ -15,6 +15,7 @@ use crate::{
     observation::Knowledge,
     ports::{
         PortError, World,
+        quorum::MemberHealth,
         remote::Remote,
         store::{RunId, Store},
     },
@@ -51,10 +52,11 @@ pub async fn view(places: Places<'_>) -> View {
         store,
     } = places;
     let missing = missing(topology, found);
-    let (snapshot, hosts, names, runs) = futures::join!(
+    let (snapshot, hosts, names, members, runs) = futures::join!(
         snapshot(topology, world),
         hosts::facts(topology, remote, &missing),
         names(topology, world),
+        members(world),
         runs(store),
     );
     let clusters = snapshot.clusters();
@@ -65,6 +67,7 @@ pub async fn view(places: Places<'_>) -> View {
         hosts,
         addresses: addresses.collect(),
         names,
+        members,
         runs: match runs {
             Knowledge::Known(runs) => Knowledge::Known(lines(&runs, &clusters)),
             Knowledge::Absent => Knowledge::Absent,
@@ -104,6 +107,13 @@ fn missing(topology: &Topology, found: &FoundHosts) -> BTreeMap<HostName, Knowle
         (name.clone(), known)
     });
     missing.collect()
+}
+
+async fn members(world: &World) -> BTreeMap<String, MemberHealth> {
+    match &world.quorum {
+        Some(store) => store.members().await,
+        None => BTreeMap::new(),
+    }
 }
 
 async fn names(topology: &Topology, world: &World) -> BTreeMap<String, Names> {

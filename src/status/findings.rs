@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::{databases, places, view::View};
+use super::{databases, places, store, view::View};
 use crate::{
     observation::{Knowledge, WriteAnswer},
     topology::{Role, Topology},
@@ -71,6 +71,7 @@ pub fn findings(topology: &Topology, view: &View) -> Vec<Finding> {
     all.extend(places::queues(topology, view));
     all.extend(places::names(topology, view));
     all.extend(places::hosts(topology, view));
+    all.extend(store::findings(view));
     // Stable: equal severities stay in the order of the checks above.
     all.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     if all.is_empty() {

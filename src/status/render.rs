@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     findings::{Finding, Severity},
-    tables,
+    store, tables,
     unseen::unseen,
     view::View,
 };
@@ -36,6 +36,7 @@ pub fn render(topology: &Topology, view: &View, findings: &[Finding], look: Look
         tables::databases(topology, view),
         tables::balancers(view),
         tables::queues(view),
+        store::table(view),
         tables::names(topology, view),
         tables::runs(view),
     ];

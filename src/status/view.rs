@@ -11,6 +11,7 @@ use crate::{
     ids::{HostName, SiteName},
     observation::{AddressRecord, Knowledge, Snapshot},
     order::{GuardStatus, PostgresState},
+    ports::quorum::MemberHealth,
     topology::{Role, Topology},
 };
 
@@ -25,6 +26,9 @@ pub struct View {
     pub addresses: BTreeMap<HostName, Ipv4Addr>,
     /// By name of the record.
     pub names: BTreeMap<String, Names>,
+    /// Members of the shared store; none where there is no store.
+    #[serde(default)]
+    pub members: BTreeMap<String, MemberHealth>,
     /// The last runs, newest first.
     pub runs: Knowledge<Vec<RunLine>>,
 }
