@@ -18,6 +18,7 @@ pub(super) const FILES: &[(&str, &str)] = files![
     "deploy-redis.yaml",
     "deploy-result.yaml",
     "deploy-vote.yaml",
+    "deploy-watch.yaml",
     "deploy-worker.yaml",
     "deploy.yaml",
     "install-docker.yaml",
@@ -31,9 +32,12 @@ pub(super) const FILES: &[(&str, &str)] = files![
     "templates/hafail-guard.service",
     "templates/hafail-queue-role.j2",
     "templates/hafail-queue.service",
+    "templates/hafail-watch.service",
     "templates/haproxy.cfg.j2",
     "templates/hold.lua",
     "templates/redis.conf.j2",
+    "templates/watch-environment.j2",
+    "templates/watch.json.j2",
     "test-connectivity.yaml",
 ];
 
