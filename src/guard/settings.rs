@@ -156,6 +156,10 @@ fn render_conf(config: &GuardConfig, settings: &Settings) -> String {
     for (key, value) in DEFAULTS {
         set(key, value);
     }
+    if config.version >= 14 {
+        // After a crash, one call instead of one for each file.
+        set("recovery_init_sync_method", "syncfs");
+    }
     for (key, value) in &config.parameters {
         set(key, value);
     }

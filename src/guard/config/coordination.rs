@@ -50,7 +50,7 @@ pub enum OnStandbyLoss {
 }
 
 fn default_restart() -> u64 {
-    1_000
+    700
 }
 
 fn default_runtime() -> PathBuf {

@@ -38,6 +38,8 @@ pub struct Set {
     pub unconfirmed: Option<Lsn>,
     /// By standby: its last word, and when it was first heard.
     heard: BTreeMap<String, (String, Instant)>,
+    /// By standby: when it was last seen to stream.
+    streamed: BTreeMap<HostName, Instant>,
 }
 
 impl Set {
@@ -66,6 +68,21 @@ impl Lease {
         let mut set = self.set();
         set.unconfirmed = Some(UNKNOWN);
         set.mark = None;
+    }
+}
+
+impl Set {
+    /// Whether the standby streams. A member that has just lost its connection
+    /// takes it up again within moments, as after a restart of this primary:
+    /// it stays for a while, and commits wait.
+    fn streams(&mut self, host: &HostName, now_streams: bool, now: Instant) -> bool {
+        if now_streams {
+            let _ = self.streamed.insert(host.clone(), now);
+            return true;
+        }
+        let lately = self.streamed.get(host);
+        let lately = lately.is_some_and(|last| now.duration_since(*last) < SILENT);
+        lately && self.stored.contains(host)
     }
 }
 
@@ -100,6 +117,11 @@ impl Guard {
             return Ok(PERIOD);
         }
         self.confirm(lease);
+        if !lease.is_confirmed() {
+            // Users wait: the next look is taken at once.
+            self.look.notify_one();
+            return Ok(SOON);
+        }
         if !self.config.synchronous {
             return Ok(PERIOD);
         }
@@ -217,9 +239,10 @@ impl Guard {
                 let row: Option<&Downstream> = standbys.get(peer.as_str());
                 let heard = row
                     .is_some_and(|row| set.is_heard(peer.as_str(), row.replied_at.as_ref(), now));
+                let streams = heard && row.is_some_and(|row| row.state == "streaming");
                 Seen {
                     host: peer.clone(),
-                    streaming: heard && row.is_some_and(|row| row.state == "streaming"),
+                    streaming: set.streams(peer, streams, now),
                     confirms: row.is_some_and(|row| row.sync_state == "sync"),
                     flushed: row.and_then(|row| row.flushed),
                 }
