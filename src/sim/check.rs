@@ -103,7 +103,7 @@ pub(super) fn instant(core: &mut Core) {
             .iter()
             .any(|v| v.invariant == "never_two_writers");
         if !told {
-            core.tell(format!("VIOLATION {what}"));
+            core.tell(|| format!("VIOLATION {what}"));
         }
         core.state.ledger.violated("never_two_writers", what);
     }

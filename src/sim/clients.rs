@@ -8,10 +8,9 @@ use crate::{
     order::PostgresState,
     ports::PortError,
     step::Backend,
-    topology::Role,
 };
 
-use super::{Core, State, core::Slot, database::Record};
+use super::{Core, State, core::Slot, database::Record, state::Place};
 
 /// A write that waits for its acknowledgement.
 pub struct Waiting {
@@ -21,7 +20,17 @@ pub struct Waiting {
     site: SiteName,
     /// The client does not wait longer.
     until: Duration,
-    answer: Option<Slot<Result<(), PortError>>>,
+    answer: Option<WriteAnswer>,
+}
+
+type WriteAnswer = Slot<Result<(), PortError>>;
+
+/// A write of the end-to-end port that a load balancer holds while it has no
+/// primary.
+pub struct Held {
+    site: SiteName,
+    until: Duration,
+    answer: WriteAnswer,
 }
 
 /// A vote that waits for its confirmation.
@@ -32,114 +41,148 @@ pub struct Vote {
     until: Duration,
 }
 
+/// The shortest time.
+const INSTANT: Duration = Duration::from_nanos(1);
 /// Patience of the clients at the sites.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Clients write so much less often while nothing happens.
+const QUIET: u32 = 25;
 
 /// Clients at all sites, for ever.
 pub(super) fn start(core: &mut Core) {
     core.state.point_initially();
-    let every = core.state.settings.write_every;
-    core.later(every, tick);
+    plan_tick(core);
+}
+
+/// Clients that were quiet write now.
+pub(super) fn wake(core: &mut Core) {
+    plan_tick(core);
+}
+
+fn plan_tick(core: &mut Core) {
+    core.state.ticks += 1;
+    let number = core.state.ticks;
+    let busy = core.state.settings.write_every;
+    let every = if core.is_lively() { busy } else { busy * QUIET };
+    core.look_later(every, move |core| {
+        // Only the newest goes on: waking clients plans another.
+        if core.state.ticks == number {
+            tick(core);
+        }
+    });
 }
 
 fn tick(core: &mut Core) {
     let now = core.now();
-    let sites: Vec<_> = core.state.topology().sites.keys().cloned().collect();
-    for site in &sites {
-        core.state.client(site, now);
-        core.state.vote(site, now);
+    for site in 0..core.state.sites.len() {
+        let place = core.state.sites[site].clone();
+        core.state.client(&place, now);
+        core.state.vote(&place, now);
     }
+    core.state.touch();
     core.let_it_flow();
-    let every = core.state.settings.write_every;
-    core.later(every, tick);
+    plan_tick(core);
 }
 
-/// A write of the end-to-end port: held by the load balancer while it has no
-/// primary.
-pub(super) fn write_once(
-    core: &mut Core,
-    site: SiteName,
-    until: Duration,
-    answer: Slot<Result<(), PortError>>,
-) {
-    let now = core.now();
-    if now >= until {
-        return;
-    }
-    if core.state.write(&site, now, until, Some(&answer)) {
-        core.let_it_flow();
-        return;
-    }
-    core.later(Duration::from_millis(5), move |core| {
-        write_once(core, site, until, answer)
+/// A write of the end-to-end port.
+pub(super) fn write_once(core: &mut Core, site: SiteName, until: Duration, answer: WriteAnswer) {
+    core.state.held.push(Held {
+        site,
+        until,
+        answer,
     });
+    core.state.touch();
+}
+
+/// Lets writes pass that were held, where there is a primary now.
+pub(super) fn retry_held(core: &mut Core) {
+    if core.state.held.is_empty() {
+        return;
+    }
+    let now = core.now();
+    let held = std::mem::take(&mut core.state.held);
+    let mut passed = false;
+    for write in held {
+        if now >= write.until {
+            continue;
+        }
+        let place = core.state.place(&write.site).clone();
+        if core.state.write(&place, now, write.until, Some(&write.answer)) {
+            passed = true;
+        } else {
+            core.state.held.push(write);
+        }
+    }
+    if passed {
+        core.let_it_flow();
+    }
 }
 
 impl State {
     /// The client of a site sends one write after the other.
-    fn client(&mut self, site: &SiteName, now: Duration) {
+    fn client(&mut self, place: &Place, now: Duration) {
         let mut waiting = self.ledger.waiting.iter();
-        if !waiting.any(|write| write.answer.is_none() && &write.site == site) {
-            self.write(site, now, now + PATIENCE, None);
+        if !waiting.any(|write| write.answer.is_none() && write.site == place.site) {
+            self.write(place, now, now + PATIENCE, None);
         }
     }
 
     /// Sends a write through the site's load balancer; false: it is held.
     fn write(
         &mut self,
-        site: &SiteName,
+        place: &Place,
         now: Duration,
         until: Duration,
-        answer: Option<&Slot<Result<(), PortError>>>,
+        answer: Option<&WriteAnswer>,
     ) -> bool {
-        let lb = self.host_in(site, Role::Lb);
-        let Some(host) = self.routed(&lb, Backend::Database) else {
+        let Some(host) = self.routed(&place.lb, Backend::Database) else {
             return false;
         };
-        if !self.connected(&lb, &host) || self.databases[&host].state != PostgresState::Primary {
+        if !self.connected(&place.lb, &host) || self.databases[&host].state != PostgresState::Primary
+        {
             return false;
         }
         let id = self.ledger.next_id();
         let database = self.databases.get_mut(&host).expect("a known host");
         database.log.push(Record { id, at: now });
-        let answer = answer.cloned();
-        let site = site.clone();
         self.ledger.waiting.push(Waiting {
             id,
             host,
-            site,
+            site: place.site.clone(),
             until,
-            answer,
+            answer: answer.cloned(),
         });
         true
     }
 
     /// Acknowledges what may be, and forgets what cannot be any more.
     pub(super) fn acknowledge(&mut self, now: Duration) {
-        let waiting = std::mem::take(&mut self.ledger.waiting);
-        for write in waiting {
-            let database = &self.databases[&write.host];
+        let (databases, due) = (&self.databases, &mut self.due);
+        let acknowledged = &mut self.ledger.acknowledged;
+        self.ledger.waiting.retain(|write| {
+            let database = &databases[&write.host];
             let alive = database.state == PostgresState::Primary && database.has(write.id);
             if !alive || write.until < now {
-                continue;
+                return false;
             }
-            let confirmed = |standby: &HostName| self.databases[standby].has(write.id);
             let names = &database.synchronous;
-            if names.is_empty() || names.iter().any(confirmed) {
-                self.ledger.acknowledged.push((write.id, now));
-                if let Some(answer) = &write.answer {
-                    answer.fill(Ok(()));
-                }
-            } else {
-                self.ledger.waiting.push(write);
+            let confirmed = |standby: &HostName| databases[standby].has(write.id);
+            if !names.is_empty() && !names.iter().any(confirmed) {
+                *due = (*due).min(write.until + INSTANT);
+                return true;
             }
-        }
+            acknowledged.push((write.id, now));
+            if let Some(answer) = &write.answer {
+                answer.fill(Ok(()));
+            }
+            false
+        });
     }
 
     /// A vote of a client of the queue.
-    fn vote(&mut self, site: &SiteName, now: Duration) {
-        let lb = self.host_in(site, Role::Lb);
-        let Some(host) = self.routed(&lb, Backend::Queue) else {
+    fn vote(&mut self, place: &Place, now: Duration) {
+        let (site, lb) = (&place.site, &place.lb);
+        let Some(host) = self.routed(lb, Backend::Queue) else {
             return;
         };
         let queue = &self.queues[&host];
@@ -151,7 +194,7 @@ impl State {
         {
             return;
         }
-        if !self.connected(&lb, &host) || queue.of.is_some() || now < queue.paused_until {
+        if !self.connected(lb, &host) || queue.of.is_some() || now < queue.paused_until {
             return;
         }
         let id = self.ledger.next_id();
@@ -171,21 +214,21 @@ impl State {
 
     /// A vote counts once a copy of its master has it.
     pub(super) fn accept_votes(&mut self, now: Duration) {
-        let waiting = std::mem::take(&mut self.ledger.votes_waiting);
-        for vote in waiting {
-            let has = |queue: &HostName| self.queues[queue].has(vote.id);
-            if vote.until < now || self.queues[&vote.host].of.is_some() || !has(&vote.host) {
-                continue;
+        let queues = &self.queues;
+        let accepted = &mut self.ledger.votes_accepted;
+        self.ledger.votes_waiting.retain(|vote| {
+            let master = &queues[&vote.host];
+            if vote.until < now || master.of.is_some() || !master.has(vote.id) {
+                return false;
             }
-            let copies = self
-                .queues
-                .iter()
-                .filter(|(_, queue)| queue.of.as_ref() == Some(&vote.host));
-            if copies.into_iter().any(|(copy, _)| has(copy)) {
-                self.ledger.votes_accepted.push(vote.id);
-            } else {
-                self.ledger.votes_waiting.push(vote);
+            let mut copies = queues
+                .values()
+                .filter(|queue| queue.of.as_ref() == Some(&vote.host));
+            let copied = copies.any(|copy| copy.has(vote.id));
+            if copied {
+                accepted.push(vote.id);
             }
-        }
+            !copied
+        });
     }
 }

@@ -2,7 +2,6 @@
 //! the next event happens.
 
 use std::{
-    collections::BTreeMap,
     future::Future,
     pin::{Pin, pin},
     sync::{
@@ -13,31 +12,29 @@ use std::{
     time::Duration,
 };
 
-use super::{Rng, State, check, clients, proxy, state::Settings};
-
-/// Something that happens at a moment.
-pub(super) type Action = Box<dyn FnOnce(&mut Core) + Send>;
-
-/// Whether an event can change the world, or only wakes somebody.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Change,
-    Wake,
-}
+use super::{
+    Rng, State, check, clients,
+    events::{Action, Events, Kind},
+    proxy,
+    state::Settings,
+};
 
 /// Runaway simulations end here.
 const LONGEST: Duration = Duration::from_secs(4 * 3600);
 
+/// Clients are busy for so long after something has happened.
+const LIVELY: Duration = Duration::from_secs(3);
+
 /// The world and its clock.
 pub struct Core {
     now: Duration,
-    sequence: u64,
-    events: BTreeMap<(Duration, u64), (Kind, Action)>,
+    events: Events,
     pub state: State,
     pub rng: Rng,
     /// The runner's process died.
     pub crashed: bool,
-    story: Vec<(Duration, String)>,
+    lively_until: Duration,
+    story: Option<Vec<(Duration, String)>>,
 }
 
 impl Core {
@@ -52,6 +49,25 @@ impl Core {
         self.add(wait, Kind::Change, Box::new(action));
     }
 
+    /// Lets somebody look after a while. What it changes must not matter to
+    /// the world, or is told by [`State::touch`].
+    pub(super) fn look_later(
+        &mut self,
+        wait: Duration,
+        action: impl FnOnce(&mut Self) + Send + 'static,
+    ) {
+        self.add(wait, Kind::Look, Box::new(action));
+    }
+
+    pub(super) fn later_as(
+        &mut self,
+        kind: Kind,
+        wait: Duration,
+        action: impl FnOnce(&mut Self) + Send + 'static,
+    ) {
+        self.add(wait, kind, Box::new(action));
+    }
+
     /// Gives an answer after a while.
     pub(super) fn answer_later<T: Send + 'static>(
         &mut self,
@@ -62,21 +78,56 @@ impl Core {
         self.add(wait, Kind::Wake, Box::new(move |_| slot.fill(value)));
     }
 
+    /// Ends the waiting for an answer that has not come by then.
+    pub(super) fn give_up_later<T: Send + 'static>(
+        &mut self,
+        wait: Duration,
+        slot: Slot<T>,
+        why: impl FnOnce() -> T + Send + 'static,
+    ) {
+        let end = move |_: &mut Self| {
+            if slot.is_awaited() {
+                slot.fill(why());
+            }
+        };
+        self.add(wait, Kind::Wake, Box::new(end));
+    }
+
     fn add(&mut self, wait: Duration, kind: Kind, action: Action) {
-        self.sequence += 1;
-        self.events
-            .insert((self.now + wait, self.sequence), (kind, action));
+        self.events.add(self.now + wait, kind, action);
     }
 
     /// What was written now arrives at the other site later.
     pub(super) fn let_it_flow(&mut self) {
         let delay = self.state.settings.replication_delay;
-        self.later(delay, |_| {});
+        self.look_later(delay, |_| {});
     }
 
-    /// Adds a line to the story.
-    pub fn tell(&mut self, line: impl Into<String>) {
-        self.story.push((self.now, line.into()));
+    /// Adds a line to the story, which is not even made where nobody reads it.
+    pub fn tell(&mut self, line: impl FnOnce() -> String) {
+        self.stir();
+        if let Some(story) = &mut self.story {
+            story.push((self.now, line()));
+        }
+    }
+
+    /// Somebody reads the story.
+    pub(super) fn is_told(&self) -> bool {
+        self.story.is_some()
+    }
+
+    /// Something happens, or is about to: clients are busy. While nothing
+    /// does, simulated hours should be cheap.
+    pub fn stir(&mut self) {
+        let was_lively = self.is_lively();
+        self.lively_until = self.now + LIVELY;
+        if !was_lively {
+            clients::wake(self);
+        }
+    }
+
+    pub(super) fn is_lively(&self) -> bool {
+        self.now < self.lively_until
     }
 
     /// The story so far, for a failing seed.
@@ -84,7 +135,10 @@ impl Core {
     pub fn story(&self) -> String {
         let line =
             |(at, line): &(Duration, String)| format!("{:>9.3} s  {line}\n", at.as_secs_f64());
-        self.story.iter().map(line).collect()
+        match &self.story {
+            Some(story) => story.iter().map(line).collect(),
+            None => "nobody listened to the story\n".to_owned(),
+        }
     }
 }
 
@@ -96,14 +150,15 @@ impl Sim {
     /// A healthy world with clients that write.
     #[must_use]
     pub fn new(settings: Settings, seed: u64) -> Self {
+        let now = Duration::from_secs(1);
         let core = Core {
-            now: Duration::from_secs(1),
-            sequence: 0,
-            events: BTreeMap::new(),
+            now,
+            events: Events::default(),
+            story: settings.story.then(Vec::new),
             state: State::healthy(settings),
             rng: Rng::new(seed),
             crashed: false,
-            story: Vec::new(),
+            lively_until: now + LIVELY,
         };
         let sim = Self(Arc::new(Mutex::new(core)));
         let mut core = sim.lock();
@@ -153,18 +208,24 @@ impl Sim {
 
     fn step(&self) {
         let mut core = self.lock();
-        let next = core.events.pop_first();
-        let ((at, _), (kind, action)) = next.expect("clients and checks always come again");
+        let next = core.events.next();
+        let (at, event) = next.expect("clients and checks always come again");
         assert!(at < LONGEST, "time ran away\n{}", core.story());
         core.now = at;
-        if kind == Kind::Wake {
-            action(&mut core);
+        if event.kind == Kind::Wake {
+            (event.action)(&mut core);
             return;
         }
-        core.state.settle(at);
-        action(&mut core);
-        core.state.settle(at);
-        check::instant(&mut core);
+        let mut moved = core.state.settle_if_due(at);
+        (event.action)(&mut core);
+        if event.kind == Kind::Change || core.state.was_touched() {
+            clients::retry_held(&mut core);
+            core.state.settle(at);
+            moved = true;
+        }
+        if moved {
+            check::instant(&mut core);
+        }
     }
 
     /// Waits in simulated time.
@@ -188,6 +249,7 @@ pub struct Slot<T>(Arc<Mutex<Waiting<T>>>);
 
 struct Waiting<T> {
     value: Option<T>,
+    given: bool,
     waker: Option<Waker>,
 }
 
@@ -195,6 +257,7 @@ impl<T> Default for Slot<T> {
     fn default() -> Self {
         Self(Arc::new(Mutex::new(Waiting {
             value: None,
+            given: false,
             waker: None,
         })))
     }
@@ -207,10 +270,19 @@ impl<T> Clone for Slot<T> {
 }
 
 impl<T> Slot<T> {
+    /// Nobody has given a value yet.
+    fn is_awaited(&self) -> bool {
+        !self.0.lock().expect("nobody panics in here").given
+    }
+
     /// Gives the value; the first one counts.
     pub fn fill(&self, value: T) {
         let mut waiting = self.0.lock().expect("nobody panics in here");
-        waiting.value.get_or_insert(value);
+        if waiting.given {
+            return;
+        }
+        waiting.given = true;
+        waiting.value = Some(value);
         if let Some(waker) = waiting.waker.take() {
             waker.wake();
         }

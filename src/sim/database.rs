@@ -232,42 +232,61 @@ impl State {
 
     /// The log flows to whoever follows.
     pub(super) fn replicate(&mut self, now: Duration) {
-        let fresh: Vec<_> = self
-            .databases
-            .values()
-            .map(|each| self.arriving(each, now))
-            .collect();
-        for (database, fresh) in self.databases.values_mut().zip(fresh) {
-            database.streaming = fresh.is_some();
-            if let Some((records, timeline)) = fresh {
-                database.log.extend(records);
-                database.timeline = timeline;
+        for standby in 0..self.databases.len() {
+            let from = self.sender(standby, now);
+            self.databases.at_mut(standby).streaming = from.is_some();
+            if let Some(primary) = from {
+                self.receive(standby, primary, now);
             }
         }
     }
 
-    /// Records that have arrived at a standby by now; none: it does not stream.
-    fn arriving(&self, standby: &Database, now: Duration) -> Option<(Vec<Record>, Timeline)> {
-        let primary = &self.databases[standby.upstream()?];
-        let sends = primary.state == PostgresState::Primary
-            || (primary.clean.is_some() && now < primary.drains_until);
-        let linked = sends && self.connected(&standby.host, &primary.host);
+    /// Who sends log to that standby now.
+    fn sender(&mut self, standby: usize, now: Duration) -> Option<usize> {
+        let standby = self.databases.at(standby);
+        let position = self.databases.position(standby.upstream()?)?;
+        let primary = self.databases.at(position);
+        let runs = primary.state == PostgresState::Primary;
+        let drains = !runs && primary.clean.is_some() && now < primary.drains_until;
+        let linked = (runs || drains) && self.connected(&standby.host, &primary.host);
         if !linked || !is_prefix(&standby.log, &primary.log) {
             return None;
         }
+        if drains {
+            let end = primary.drains_until;
+            self.changes_at(end);
+        }
+        Some(position)
+    }
+
+    /// Takes what has arrived by now.
+    fn receive(&mut self, standby: usize, primary: usize, now: Duration) {
         let delay = self.settings.replication_delay;
-        let fresh = primary.log[standby.log.len()..].iter();
-        let records: Vec<_> = fresh
-            .take_while(|record| record.at + delay <= now)
-            .copied()
-            .collect();
-        let complete = standby.log.len() + records.len() == primary.log.len();
-        let timeline = if complete {
-            primary.timeline
-        } else {
-            standby.timeline
-        };
-        Some((records, timeline))
+        let primary = self.databases.at(primary);
+        let has = self.databases.at(standby).log.len();
+        let mut arrived = has;
+        let mut next = None;
+        for record in &primary.log[has..] {
+            if record.at + delay > now {
+                next = Some(record.at + delay);
+                break;
+            }
+            arrived += 1;
+        }
+        let complete = (arrived == primary.log.len()).then_some(primary.timeline);
+        if arrived > has {
+            let records = primary.log[has..arrived].to_vec();
+            self.databases
+                .at_mut(standby)
+                .log
+                .extend_from_slice(&records);
+        }
+        if let Some(timeline) = complete {
+            self.databases.at_mut(standby).timeline = timeline;
+        }
+        if let Some(next) = next {
+            self.changes_at(next);
+        }
     }
 }
 

@@ -1,10 +1,10 @@
 //! Requests on their way: delays, losses, and effects without answers.
 
-use std::time::Duration;
+use std::{fmt, sync::Arc, time::Duration};
 
-use crate::{ids::HostName, ports::PortError};
+use crate::{ids::HostName, order::OrderRequest, ports::PortError};
 
-use super::{Core, Sim, core::Slot};
+use super::{Core, Sim, core::Slot, events::Kind};
 
 /// A connection that finds nobody gives up after so long.
 const CONNECT: Duration = Duration::from_millis(700);
@@ -20,68 +20,132 @@ enum Fate {
     Late(Duration),
 }
 
+/// A request in words, made into text only where somebody reads it.
+#[derive(Clone)]
+pub(super) enum What {
+    Plain(&'static str),
+    Of(&'static str, HostName),
+    Order(HostName, Arc<OrderRequest>),
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plain(what) => f.write_str(what),
+            Self::Of(what, host) => write!(f, "{what} {host}"),
+            Self::Order(host, request) => {
+                let OrderRequest { epoch, order, .. } = request.as_ref();
+                write!(f, "order {order:?} of epoch {epoch} to {host}")
+            }
+        }
+    }
+}
+
 /// Delivers a request to a host (none: to the cloud) and waits for the answer
 /// at most `patience`. The effect, once on its way, does not depend on the
 /// one who waits.
 pub(super) async fn deliver<T: Send + 'static>(
     sim: &Sim,
     to: Option<&HostName>,
-    what: String,
+    what: What,
     patience: Duration,
     effect: impl FnOnce(&mut Core) -> Result<T, PortError> + Send + 'static,
 ) -> Result<T, PortError> {
-    let slot = Slot::default();
-    {
-        let mut core = sim.lock();
-        send(&mut core, to.cloned(), &what, slot.clone(), effect);
-        let (slot, within) = (slot.clone(), patience.min(BROKEN));
-        core.answer_later(within, slot, Err(PortError::Unanswered { what, within }));
-    }
-    slot.await
+    let effect = Box::new(effect);
+    request(sim, to, what, patience, Kind::Change, effect).await
 }
 
-fn send<T: Send + 'static>(
-    core: &mut Core,
+/// The same for a question, which changes nothing.
+pub(super) async fn ask<T: Send + 'static>(
+    sim: &Sim,
+    to: Option<&HostName>,
+    what: What,
+    patience: Duration,
+    look: impl FnOnce(&mut Core) -> Result<T, PortError> + Send + 'static,
+) -> Result<T, PortError> {
+    request(sim, to, what, patience, Kind::Look, Box::new(look)).await
+}
+
+type Effect<T> = Box<dyn FnOnce(&mut Core) -> Result<T, PortError> + Send>;
+
+fn request<T: Send + 'static>(
+    sim: &Sim,
+    to: Option<&HostName>,
+    what: What,
+    patience: Duration,
+    kind: Kind,
+    effect: Effect<T>,
+) -> Slot<Result<T, PortError>> {
+    let slot = Slot::default();
+    let mut core = sim.lock();
+    let within = patience.min(BROKEN);
+    let asked = what.clone();
+    core.give_up_later(within, slot.clone(), move || {
+        let what = asked.to_string();
+        Err(PortError::Unanswered { what, within })
+    });
+    let request = Request {
+        to: to.cloned(),
+        what,
+        kind,
+        effect,
+    };
+    request.send(&mut core, slot.clone());
+    slot
+}
+
+struct Request<T> {
     to: Option<HostName>,
-    what: &str,
-    slot: Slot<Result<T, PortError>>,
-    effect: impl FnOnce(&mut Core) -> Result<T, PortError> + Send + 'static,
-) {
-    let slow = to
-        .as_ref()
-        .map_or(Duration::ZERO, |host| core.state.machines[host].slow);
-    let mut way = Duration::from_micros(core.rng.between(300, 3000)) + slow;
-    let back = Duration::from_micros(core.rng.between(300, 3000));
-    let fate = fate(core);
-    match fate {
-        Fate::RequestLost => {
-            core.tell(format!("lost on its way: {what}"));
-            return;
+    what: What,
+    kind: Kind,
+    effect: Effect<T>,
+}
+
+impl<T: Send + 'static> Request<T> {
+    fn send(self, core: &mut Core, slot: Slot<Result<T, PortError>>) {
+        let slow = self
+            .to
+            .as_ref()
+            .map_or(Duration::ZERO, |host| core.state.machines[host].slow);
+        let mut way = Duration::from_micros(core.rng.between(300, 3000)) + slow;
+        let back = Duration::from_micros(core.rng.between(300, 3000));
+        let fate = fate(core);
+        let what = &self.what;
+        match fate {
+            Fate::RequestLost => return core.tell(|| format!("lost on its way: {what}")),
+            Fate::AnswerLost => core.tell(|| format!("its answer will be lost: {what}")),
+            Fate::Late(late) => {
+                way += late;
+                core.tell(|| format!("on its way for {late:?}: {what}"));
+            }
+            Fate::Arrives => {}
         }
-        Fate::AnswerLost => core.tell(format!("its answer will be lost: {what}")),
-        Fate::Late(late) => {
-            way += late;
-            core.tell(format!("on its way for {late:?}: {what}"));
-        }
-        Fate::Arrives => {}
+        let answered = !matches!(fate, Fate::AnswerLost);
+        let kind = self.kind;
+        let arrive = move |core: &mut Core| self.arrive(core, slot, answered, back);
+        core.later_as(kind, way, arrive);
     }
-    let what = what.to_owned();
-    core.later(way, move |core| {
-        if let Some(host) = &to
+
+    fn arrive(
+        self,
+        core: &mut Core,
+        slot: Slot<Result<T, PortError>>,
+        answered: bool,
+        back: Duration,
+    ) {
+        if let Some(host) = &self.to
             && !hears(core, host)
         {
-            let why = "no route to host".to_owned();
+            let (what, why) = (self.what.to_string(), "no route to host".to_owned());
             core.answer_later(CONNECT, slot, Err(PortError::Unreachable { what, why }));
             return;
         }
-        let answer = effect(core);
-        let answers = to
-            .as_ref()
-            .is_none_or(|host| core.state.machines[host].answers);
-        if answers && !matches!(fate, Fate::AnswerLost) {
+        let answer = (self.effect)(core);
+        let answers = |host| core.state.machines[host].answers;
+        if answered && self.to.as_ref().is_none_or(answers) {
             core.answer_later(back, slot, answer);
         }
-    });
+    }
 }
 
 fn fate(core: &mut Core) -> Fate {

@@ -39,7 +39,7 @@ pub enum Fault {
 impl Fault {
     /// Begins, or ends.
     pub fn set(&self, core: &mut Core, on: bool) {
-        core.tell(format!("{} {self:?}", if on { "FAULT" } else { "end of" }));
+        core.tell(|| format!("{} {self:?}", if on { "FAULT" } else { "end of" }));
         match self {
             Self::HostDown(host) => power(core, host, !on),
             Self::SiteDown(site) => {

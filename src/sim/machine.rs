@@ -56,7 +56,7 @@ pub(super) fn cut_power(core: &mut Core, host: &HostName) {
         return;
     }
     machine.on = false;
-    core.tell(format!("power of {host} is cut"));
+    core.tell(|| format!("power of {host} is cut"));
     core.state.lost_power(host);
 }
 
@@ -69,7 +69,7 @@ pub(super) fn power_on(core: &mut Core, host: &HostName) {
     }
     machine.on = true;
     machine.boots += 1;
-    core.tell(format!("{host} boots"));
+    core.tell(|| format!("{host} boots"));
     let now = core.now();
     core.state.booted(host, now);
 }
@@ -81,7 +81,7 @@ pub(super) fn stop_by_force(core: &mut Core, host: &HostName) {
         return;
     }
     machine.reported = MachineState::Stopping;
-    core.tell(format!("the cloud begins to stop {host}"));
+    core.tell(|| format!("the cloud begins to stop {host}"));
     let host = host.clone();
     let wait = Duration::from_millis(core.rng.between(300, 4000));
     core.later(wait, move |core| {

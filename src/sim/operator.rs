@@ -1,6 +1,8 @@
 //! An operator in the simulated world: the same way from sight to plan to run
 //! as the command line goes.
 
+use std::sync::Arc;
+
 use crate::{
     decide::{Allowance, Intent, Refusal},
     ground::Ground,
@@ -41,20 +43,20 @@ impl Answer {
 pub struct Operator {
     pub sim: Sim,
     pub store: SimStore,
-    pub interrupt: std::sync::Arc<Interrupt>,
+    pub interrupt: Arc<Interrupt>,
     name: String,
     world: World,
-    topology: Topology,
+    topology: Arc<Topology>,
 }
 
 impl Operator {
     #[must_use]
     pub fn new(sim: &Sim, name: &str) -> Self {
-        let topology = sim.lock().state.topology().clone();
+        let topology = sim.lock().state.settings.topology.clone();
         Self {
             sim: sim.clone(),
             store: SimStore::new(sim),
-            interrupt: std::sync::Arc::default(),
+            interrupt: Arc::default(),
             name: name.to_owned(),
             world: ports::world(sim),
             topology,
@@ -201,13 +203,11 @@ impl Operator {
     }
 
     fn refused(&self, refusal: Refusal) -> Answer {
-        let line = format!(
-            "{} is refused: {} ({})",
-            self.name,
-            refusal.message,
-            refusal.reason.id()
-        );
-        self.sim.lock().tell(line);
+        let (name, message) = (&self.name, &refusal.message);
+        let id = refusal.reason.id();
+        let mut core = self.sim.lock();
+        core.tell(|| format!("{name} is refused: {message} ({id})"));
+        drop(core);
         Answer::Refused(refusal)
     }
 

@@ -15,11 +15,18 @@ use crate::{
     },
 };
 
-use super::{Sim, delivery::deliver, machine, mutation::Mutation};
+use super::{
+    Sim,
+    delivery::{What, ask, deliver},
+    machine,
+    mutation::Mutation,
+};
 
 const QUICK: Duration = Duration::from_secs(2);
 /// The way of a write to a load balancer and back.
 const WRITE: Duration = Duration::from_millis(20);
+/// The same while nothing else happens.
+const QUIET_WRITE: Duration = Duration::from_millis(200);
 
 /// The world as operators reach it.
 #[must_use]
@@ -44,8 +51,8 @@ struct Shared(Sim);
 impl Guards for Shared {
     async fn status(&self, host: &HostName) -> Result<GuardStatus, PortError> {
         let of = host.clone();
-        let what = format!("the guard of {host}");
-        deliver(&self.0, Some(host), what, QUICK, move |core| {
+        let what = What::Of("the guard of", host.clone());
+        ask(&self.0, Some(host), what, QUICK, move |core| {
             Ok(core.state.guard_status(&of))
         })
         .await
@@ -58,14 +65,12 @@ impl Guards for Shared {
         deadline: Duration,
     ) -> Result<OrderAnswer, PortError> {
         let to = host.clone();
-        let what = format!(
-            "order {:?} of epoch {} to {host}",
-            request.order, request.epoch
-        );
+        let request = Arc::new(request);
+        let what = What::Order(host.clone(), request.clone());
         deliver(&self.0, Some(host), what, deadline, move |core| {
             let now = core.now();
             let answer = core.state.obey(&to, &request, now);
-            core.tell(story(&to, &request, &answer));
+            core.tell(|| story(&to, &request, &answer));
             Ok(answer)
         })
         .await
@@ -91,10 +96,10 @@ fn story(host: &HostName, request: &OrderRequest, answer: &OrderAnswer) -> Strin
 impl Machines for Shared {
     async fn state(&self, host: &HostName) -> Result<Machine, PortError> {
         let of = host.clone();
-        deliver(
+        ask(
             &self.0,
             None,
-            format!("the cloud about {host}"),
+            What::Of("the cloud about", host.clone()),
             QUICK,
             move |core| {
                 let machine = &core.state.machines[&of];
@@ -115,7 +120,7 @@ impl Machines for Shared {
 
     async fn depose(&self, host: &HostName, by: &Trace) -> Result<(), PortError> {
         let (of, by) = (host.clone(), by.clone());
-        let what = format!("marking {host}");
+        let what = What::Of("marking", host.clone());
         deliver(&self.0, None, what, QUICK, move |core| {
             if core.state.settings.mutation == Some(Mutation::LeaveNoTrace) {
                 return Ok(());
@@ -135,7 +140,7 @@ impl Machines for Shared {
         deliver(
             &self.0,
             None,
-            format!("stopping {host}"),
+            What::Of("stopping", host.clone()),
             QUICK,
             move |core| {
                 if core.state.machines[&of].denied {
@@ -153,7 +158,7 @@ impl Machines for Shared {
         deliver(
             &self.0,
             None,
-            format!("starting {host}"),
+            What::Of("starting", host.clone()),
             QUICK,
             move |core| {
                 machine::power_on(core, &of);
@@ -176,10 +181,10 @@ fn denied(permission: &str) -> PortError {
 impl Proxies for Shared {
     async fn status(&self, lb: &HostName) -> Result<ProxyStatus, PortError> {
         let of = lb.clone();
-        deliver(
+        ask(
             &self.0,
             Some(lb),
-            format!("the load balancer {lb}"),
+            What::Of("the load balancer", lb.clone()),
             QUICK,
             move |core| Ok(core.state.proxies[&of].backends.clone()),
         )
@@ -191,7 +196,7 @@ impl Proxies for Shared {
         deliver(
             &self.0,
             Some(lb),
-            format!("orders to {lb}"),
+            What::Of("orders to", lb.clone()),
             QUICK,
             move |core| {
                 let proxy = core.state.proxies.get_mut(&of).expect("a known host");
@@ -206,7 +211,7 @@ impl Proxies for Shared {
                     .iter()
                     .map(|o| format!("{}/{} {:?}", o.backend, o.server, o.what))
                     .collect();
-                core.tell(format!("{of} is told {}", told.join(", ")));
+                core.tell(|| format!("{of} is told {}", told.join(", ")));
                 Ok(())
             },
         )
@@ -218,10 +223,10 @@ impl Proxies for Shared {
 impl Queues for Shared {
     async fn status(&self, host: &HostName) -> Result<QueueStatus, PortError> {
         let of = host.clone();
-        deliver(
+        ask(
             &self.0,
             Some(host),
-            format!("the queue {host}"),
+            What::Of("the queue", host.clone()),
             QUICK,
             move |core| Ok(core.state.queue_status(&of)),
         )
@@ -233,7 +238,7 @@ impl Queues for Shared {
         deliver(
             &self.0,
             Some(host),
-            format!("pausing {host}"),
+            What::Of("pausing", host.clone()),
             QUICK,
             move |core| {
                 let until = core.now() + time;
@@ -253,10 +258,10 @@ impl Queues for Shared {
         deliver(
             &self.0,
             Some(host),
-            format!("promoting {host}"),
+            What::Of("promoting", host.clone()),
             QUICK,
             move |core| {
-                core.tell(format!("{of} becomes a queue master"));
+                core.tell(|| format!("{of} becomes a queue master"));
                 core.state.promote_queue(&of);
                 Ok(())
             },
@@ -270,10 +275,10 @@ impl Queues for Shared {
         deliver(
             &self.0,
             Some(host),
-            format!("what {host} confirms"),
+            What::Of("what is confirmed by", host.clone()),
             QUICK,
             move |core| {
-                core.tell(format!("queue {of} {word} confirmation"));
+                core.tell(|| format!("queue {of} {word} confirmation"));
                 Ok(())
             },
         )
@@ -285,10 +290,10 @@ impl Queues for Shared {
         deliver(
             &self.0,
             Some(host),
-            format!("{host} following {master}"),
+            What::Of("following by", host.clone()),
             QUICK,
             move |core| {
-                core.tell(format!("queue {of} follows {master}"));
+                core.tell(|| format!("queue {of} follows {master}"));
                 core.state.follow_queue(&of, &master);
                 Ok(())
             },

@@ -86,7 +86,7 @@ fn server(up: bool) -> ProxyServer {
 
 /// The checks of all load balancers, for ever.
 pub(super) fn start_checks(core: &mut Core) {
-    core.later(CHECK_EVERY, |core| {
+    core.look_later(CHECK_EVERY, |core| {
         core.state.check_servers();
         start_checks(core);
     });
@@ -94,40 +94,40 @@ pub(super) fn start_checks(core: &mut Core) {
 
 impl State {
     fn check_servers(&mut self) {
-        let balancers: Vec<_> = self.proxies.keys().cloned().collect();
-        for lb in balancers {
-            if !self.is_on(&lb) {
-                continue;
-            }
-            let verdicts = self.verdicts(&lb);
-            let proxy = self.proxies.get_mut(&lb).expect("a known host");
-            for (backend, server, up) in verdicts {
-                let server = proxy
-                    .backends
-                    .get_mut(backend)
-                    .and_then(|b| b.get_mut(&server));
-                let server = server.expect("a known server");
-                if server.admin != ServerAdmin::Maintenance {
-                    server.up = up;
-                }
+        for lb in 0..self.proxies.len() {
+            for place in 0..self.sites.len() {
+                self.check_site(lb, place);
             }
         }
     }
 
-    /// What the guards answer to the checks of a load balancer.
-    fn verdicts(&self, lb: &HostName) -> Vec<(&'static str, String, bool)> {
-        let is_primary = |db: &HostName| {
-            self.connected(lb, db) && self.databases[db].state == PostgresState::Primary
-        };
-        let databases = self
-            .databases
-            .keys()
-            .map(|db| (Backend::Database.name(), db.to_string(), is_primary(db)));
-        let queues = self.queues.keys().map(|queue| {
-            let db = self.host_in(&self.site_of(queue), Role::Db);
-            (Backend::Queue.name(), queue.to_string(), is_primary(&db))
-        });
-        databases.chain(queues).collect()
+    /// A load balancer asks the guard of a site about its database, and about
+    /// its queue, which follows the database.
+    fn check_site(&mut self, lb: usize, place: usize) {
+        let place = &self.sites[place];
+        let name = self.proxies.keys().nth(lb).expect("a known number");
+        if !self.is_on(name) {
+            return;
+        }
+        let up = self.connected(name, &place.db)
+            && self.databases[&place.db].state == PostgresState::Primary;
+        let servers = [
+            (Backend::Database, &place.db),
+            (Backend::Queue, &place.queue),
+        ];
+        let mut changed = false;
+        for (backend, server) in servers {
+            let servers = self.proxies.at_mut(lb).backends.get_mut(backend.name());
+            let server = servers.and_then(|servers| servers.get_mut(server.as_str()));
+            let server = server.expect("a known server");
+            if server.admin != ServerAdmin::Maintenance && server.up != up {
+                server.up = up;
+                changed = true;
+            }
+        }
+        if changed {
+            self.touch();
+        }
     }
 
     /// Where a load balancer sends a new session, if anywhere.

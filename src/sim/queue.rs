@@ -67,32 +67,38 @@ impl State {
     }
 
     pub(super) fn copy_queues(&mut self, now: Duration) {
-        let delay = self.settings.replication_delay;
-        let news = |host: &HostName, queue: &Queue| {
-            let master = &self.queues[&self.queue_linked(host)?];
-            let arrived = master.log.partition_point(|(_, at)| *at + delay <= now);
-            // A copy that is in step takes what is new, any other takes all.
-            let from = if queue.synced {
-                queue.log.len().min(arrived)
-            } else {
-                0
-            };
-            Some((from, master.log[from..arrived].to_vec()))
-        };
-        let news: Vec<_> = self
-            .queues
-            .iter()
-            .map(|(host, queue)| news(host, queue))
-            .collect();
-        for (queue, news) in self.queues.values_mut().zip(news) {
-            let Some((from, entries)) = news else {
-                continue;
-            };
-            if !queue.synced || !entries.is_empty() {
-                queue.log.truncate(from);
-                queue.log.extend(entries);
+        for copy in 0..self.queues.len() {
+            let host = self.queues.keys().nth(copy).expect("a known number");
+            if let Some(master) = self.queue_linked(host) {
+                let master = self.queues.position(&master).expect("a known host");
+                self.copy_queue(copy, master, now);
             }
-            queue.synced = true;
+        }
+    }
+
+    fn copy_queue(&mut self, copy: usize, master: usize, now: Duration) {
+        let delay = self.settings.replication_delay;
+        let (queue, master) = (self.queues.at(copy), self.queues.at(master));
+        // Entries are in the order of time: what has not arrived is at the end.
+        let waits = master.log.iter().rev();
+        let waits = waits.take_while(|(_, at)| *at + delay > now).count();
+        let arrived = master.log.len() - waits;
+        let next = master.log.get(arrived).map(|(_, at)| *at + delay);
+        // A copy that is in step takes what is new, any other takes all.
+        let from = if queue.synced {
+            queue.log.len().min(arrived)
+        } else {
+            0
+        };
+        let entries = master.log[from..arrived].to_vec();
+        let queue = self.queues.at_mut(copy);
+        if !queue.synced || !entries.is_empty() {
+            queue.log.truncate(from);
+            queue.log.extend_from_slice(&entries);
+        }
+        queue.synced = true;
+        if let Some(next) = next {
+            self.changes_at(next);
         }
     }
 

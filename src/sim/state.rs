@@ -1,10 +1,6 @@
 //! The ground truth of the simulated world.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
-    time::Duration,
-};
+use std::{collections::BTreeSet, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use crate::{
     ids::{HostName, SiteName},
@@ -13,7 +9,7 @@ use crate::{
 };
 
 use super::{
-    check::Ledger, database::Database, machine::Machine, mutation::Mutation, proxy::Proxy,
+    check::Ledger, clients::Held, database::Database, hosts::Hosts, machine::Machine, mutation::Mutation, proxy::Proxy,
     queue::Queue, zone::Zone,
 };
 
@@ -24,13 +20,15 @@ pub use sample::two_sites;
 /// How a world is set up.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    pub topology: Topology,
+    pub topology: Arc<Topology>,
     /// How long a log record takes to the other site.
     pub replication_delay: Duration,
-    /// Clients write so often at each site.
+    /// Clients write so often at each site while something happens.
     pub write_every: Duration,
     /// A defect that the checker must find.
     pub mutation: Option<Mutation>,
+    /// What happens is told.
+    pub story: bool,
 }
 
 impl Settings {
@@ -38,10 +36,11 @@ impl Settings {
     #[must_use]
     pub fn new(replication: Replication) -> Self {
         Self {
-            topology: two_sites(replication),
+            topology: Arc::new(two_sites(replication)),
             replication_delay: Duration::from_millis(8),
             write_every: Duration::from_millis(40),
             mutation: None,
+            story: true,
         }
     }
 }
@@ -49,16 +48,50 @@ impl Settings {
 /// Everything that is so.
 pub struct State {
     pub settings: Settings,
-    pub machines: BTreeMap<HostName, Machine>,
-    pub databases: BTreeMap<HostName, Database>,
-    pub proxies: BTreeMap<HostName, Proxy>,
-    pub queues: BTreeMap<HostName, Queue>,
+    pub machines: Hosts<Machine>,
+    pub databases: Hosts<Database>,
+    pub proxies: Hosts<Proxy>,
+    pub queues: Hosts<Queue>,
     pub zone: Zone,
     /// The sites reach each other.
     pub linked: bool,
     pub ledger: Ledger,
     /// Per thousand requests whose answer, or the request itself, is lost.
     pub unreliable: u64,
+    /// Writes that load balancers hold.
+    pub(super) held: Vec<Held>,
+    /// When the world next changes by itself.
+    pub(super) due: Duration,
+    touched: bool,
+    /// The round of the clients that comes next.
+    pub(super) ticks: u64,
+    pub(super) sites: Vec<Place>,
+}
+
+/// The hosts of a site.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub site: SiteName,
+    pub lb: HostName,
+    pub db: HostName,
+    pub queue: HostName,
+}
+
+impl Place {
+    /// None: a witness, which serves nobody.
+    fn of(topology: &Topology, site: &SiteName) -> Option<Self> {
+        let host = |role| {
+            let mut hosts = topology.hosts_with(role);
+            let host = hosts.find(|host| &host.site == site);
+            host.map(|host| host.name.clone())
+        };
+        Some(Self {
+            site: site.clone(),
+            lb: host(Role::Lb)?,
+            db: host(Role::Db)?,
+            queue: host(Role::Queue)?,
+        })
+    }
 }
 
 impl State {
@@ -67,8 +100,14 @@ impl State {
     pub fn healthy(settings: Settings) -> Self {
         let topology = settings.topology.clone();
         let names = |role| topology.hosts_with(role).map(|host| host.name.clone());
-        let primary = in_site(&topology, &topology.initial_primary, Role::Db);
-        let active = in_site(&topology, &topology.initial_primary, Role::Queue);
+        let sites: Vec<_> = topology
+            .sites
+            .keys()
+            .filter_map(|site| Place::of(&topology, site))
+            .collect();
+        let initial = sites.iter().find(|place| place.site == topology.initial_primary);
+        let initial = initial.expect("the initial primary's site is there");
+        let (primary, active) = (initial.db.clone(), initial.queue.clone());
         let databases = names(Role::Db).map(|host| {
             let others: Vec<_> = names(Role::Db).filter(|other| *other != host).collect();
             let database = Database::deployed(&topology, &host, &primary, others);
@@ -92,15 +131,45 @@ impl State {
             linked: true,
             ledger: Ledger::default(),
             unreliable: 0,
+            held: Vec::new(),
+            due: Duration::ZERO,
+            touched: false,
+            ticks: 0,
+            sites,
             settings,
         }
     }
 
     /// Lets the log and the queues flow, and acknowledges what may be.
     pub fn settle(&mut self, now: Duration) {
+        self.touched = false;
+        self.due = Duration::MAX;
         self.replicate(now);
         self.acknowledge(now);
         self.copy_queues(now);
+    }
+
+    /// The same, where something has arrived or run out since the last time.
+    pub(super) fn settle_if_due(&mut self, now: Duration) -> bool {
+        let due = self.due <= now;
+        if due {
+            self.settle(now);
+        }
+        due
+    }
+
+    /// Something changes by itself at that time, and not before.
+    pub(super) fn changes_at(&mut self, at: Duration) {
+        self.due = self.due.min(at);
+    }
+
+    /// Somebody who only looks has changed something all the same.
+    pub(super) fn touch(&mut self) {
+        self.touched = true;
+    }
+
+    pub(super) fn was_touched(&self) -> bool {
+        self.touched
     }
 
     #[must_use]
@@ -128,7 +197,19 @@ impl State {
     /// The host of that role in a site.
     #[must_use]
     pub fn host_in(&self, site: &SiteName, role: Role) -> HostName {
-        in_site(self.topology(), site, role)
+        let place = self.place(site);
+        match role {
+            Role::Lb => place.lb.clone(),
+            Role::Db => place.db.clone(),
+            Role::Queue => place.queue.clone(),
+            _ => panic!("no such hosts are simulated"),
+        }
+    }
+
+    pub(super) fn place(&self, site: &SiteName) -> &Place {
+        let mut places = self.sites.iter();
+        let place = places.find(|place| &place.site == site);
+        place.expect("a known site")
     }
 
     /// What provisioning would have found.
@@ -166,9 +247,4 @@ impl State {
         let entries = inventory.hosts.values().filter(|entry| &entry.site == site);
         entries.filter_map(|entry| entry.public_address).collect()
     }
-}
-
-fn in_site(topology: &Topology, site: &SiteName, role: Role) -> HostName {
-    let host = topology.hosts_with(role).find(|host| &host.site == site);
-    host.expect("each site has each role").name.clone()
 }

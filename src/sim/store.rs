@@ -104,8 +104,11 @@ impl SimStore {
                     .entry(run.clone())
                     .or_default()
                     .push(line.clone());
-                self.note(run, line);
-                begin_fault(&self.sim, &mut inner, line);
+                if self.is_heeded(&inner, line) {
+                    let entry: Entry = serde_json::from_str(line).expect("our own line");
+                    self.note(run, &entry);
+                    begin_fault(&self.sim, &mut inner, &entry);
+                }
             }
             if here.is_some() {
                 return (true, None);
@@ -119,9 +122,19 @@ impl SimStore {
         (false, sleep)
     }
 
+    /// Whether anybody needs to know what a line says: the checker heeds two
+    /// events, the story all.
+    fn is_heeded(&self, inner: &Inner, line: &str) -> bool {
+        let mut core = self.sim.lock();
+        core.stir();
+        inner.fault.is_some()
+            || core.is_told()
+            || line.contains("run-started")
+            || line.contains("proof-recorded")
+    }
+
     /// Tells the checker what it must know.
-    fn note(&self, run: &RunId, line: &str) {
-        let entry: Entry = serde_json::from_str(line).expect("our own line");
+    fn note(&self, run: &RunId, entry: &Entry) {
         let mut core = self.sim.lock();
         let runs = &mut core.state.ledger.runs;
         match &entry.event {
@@ -132,16 +145,15 @@ impl SimStore {
             Event::ProofRecorded(_) => runs.entry(run.to_string()).or_default().1 = true,
             _ => {}
         }
-        core.tell(format!("journal: {}", describe(&entry.event)));
+        core.tell(|| format!("journal: {}", describe(&entry.event)));
     }
 }
 
-fn begin_fault(sim: &Sim, inner: &mut Inner, line: &str) {
-    let entry: Entry = serde_json::from_str(line).expect("our own line");
-    let Event::StepStarted { step } = entry.event else {
+fn begin_fault(sim: &Sim, inner: &mut Inner, entry: &Entry) {
+    let Event::StepStarted { step } = &entry.event else {
         return;
     };
-    if inner.fault.as_ref().is_none_or(|(at, _, _)| *at != step) {
+    if inner.fault.as_ref().is_none_or(|(at, _, _)| at != step) {
         return;
     }
     let (_, fault, time) = inner.fault.take().expect("it was just looked at");
@@ -189,7 +201,7 @@ impl Store for SimStore {
         let (died, sleep) = self.write(run, lines);
         if died {
             let mut core = self.sim.lock();
-            core.tell("the runner dies");
+            core.tell(|| "the runner dies".to_owned());
             core.crashed = true;
         }
         if died {
@@ -198,7 +210,7 @@ impl Store for SimStore {
         if let Some(time) = sleep {
             self.sim
                 .lock()
-                .tell(format!("the runner sleeps for {time:?}"));
+                .tell(|| format!("the runner sleeps for {time:?}"));
             self.sim.sleep(time).await;
         }
         self.sim.sleep(Duration::from_micros(500)).await;

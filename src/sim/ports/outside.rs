@@ -13,19 +13,23 @@ use crate::{
         end_to_end::EndToEnd,
         records::{ChangeId, Records},
     },
-    topology::Role,
 };
 
 use super::{
-    super::{clients, core::Slot, delivery::deliver, mutation::Mutation},
-    QUICK, Shared, WRITE, denied,
+    super::{
+        clients,
+        core::Slot,
+        delivery::{What, ask, deliver},
+        mutation::Mutation,
+    },
+    QUICK, QUIET_WRITE, Shared, WRITE, denied,
 };
 
 #[async_trait]
 impl Records for Shared {
     async fn current(&self, name: &str) -> Result<Option<AddressRecord>, PortError> {
         let name = name.to_owned();
-        deliver(&self.0, None, "the zone".to_owned(), QUICK, move |core| {
+        ask(&self.0, None, What::Plain("the zone"), QUICK, move |core| {
             reachable(core.state.zone.dark, core.state.zone.denied)?;
             Ok(core.state.zone.records.get(&name).cloned())
         })
@@ -37,8 +41,7 @@ impl Records for Shared {
         deliver(
             &self.0,
             None,
-            "the change of the zone".to_owned(),
-            QUICK,
+            What::Plain("the change of the zone"), QUICK,
             move |core| {
                 let seen = core.state.zone.epoch;
                 reachable(core.state.zone.dark, core.state.zone.denied)?;
@@ -54,7 +57,7 @@ impl Records for Shared {
                     core.state.ledger.violated("no_stale_actor", what);
                 }
                 let in_force = core.now() + Duration::from_millis(core.rng.between(100, 1500));
-                core.tell(format!("the zone takes a change of epoch {epoch}"));
+                core.tell(|| format!("the zone takes a change of epoch {epoch}"));
                 Ok(ChangeId(format!(
                     "C{}",
                     core.state.zone.change(epoch, &records, in_force)
@@ -66,7 +69,7 @@ impl Records for Shared {
 
     async fn in_sync(&self, change: &ChangeId) -> Result<bool, PortError> {
         let change = change.0.clone();
-        deliver(&self.0, None, "the zone".to_owned(), QUICK, move |core| {
+        ask(&self.0, None, What::Plain("the zone"), QUICK, move |core| {
             let now = core.now();
             let zone = &mut core.state.zone;
             zone.refresh(now);
@@ -83,11 +86,10 @@ impl Records for Shared {
         name: &str,
     ) -> Result<BTreeMap<String, Knowledge<AddressRecord>>, PortError> {
         let name = name.to_owned();
-        deliver(
+        ask(
             &self.0,
             None,
-            "the name servers".to_owned(),
-            QUICK,
+            What::Plain("the name servers"), QUICK,
             move |core| {
                 let now = core.now();
                 core.state.zone.refresh(now);
@@ -103,11 +105,10 @@ impl Records for Shared {
 
     async fn resolved(&self, name: &str) -> BTreeMap<String, Knowledge<AddressRecord>> {
         let name = name.to_owned();
-        let answer = deliver(
+        let answer = ask(
             &self.0,
             None,
-            "the resolver".to_owned(),
-            QUICK,
+            What::Plain("the resolver"), QUICK,
             move |core| {
                 let now = core.now();
                 core.state.zone.refresh(now);
@@ -142,15 +143,14 @@ impl EndToEnd for Shared {
         {
             let mut core = self.0.lock();
             let (site, answer) = (site.clone(), slot.clone());
-            let what = format!("a write through {site}");
-            let within = deadline;
-            core.answer_later(
-                deadline,
-                slot.clone(),
-                Err(PortError::Unanswered { what, within }),
-            );
-            core.later(WRITE, move |core| {
-                let lb = core.state.host_in(&site, Role::Lb);
+            let (through, within) = (site.clone(), deadline);
+            core.give_up_later(deadline, slot.clone(), move || {
+                let what = format!("a write through {through}");
+                Err(PortError::Unanswered { what, within })
+            });
+            let way = if core.is_lively() { WRITE } else { QUIET_WRITE };
+            core.look_later(way, move |core| {
+                let lb = core.state.place(&site).lb.clone();
                 let machine = &core.state.machines[&lb];
                 let until = core.now() + deadline;
                 if machine.on && machine.heard && machine.answers {
