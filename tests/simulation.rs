@@ -5,6 +5,8 @@
 //! `HAFAIL_SIM_SCHEDULES` sets how many schedules each test runs,
 //! `HAFAIL_SIM_SEED` where they begin; a failing seed prints its story.
 
+#[path = "simulation/many.rs"]
+mod many;
 #[path = "simulation/scenario.rs"]
 mod scenario;
 
@@ -30,19 +32,21 @@ use scenario::{ALL, Scenario, host, seconds, site};
 
 /// Random schedules, every invariant checked on each.
 fn schedules(share: u64) {
-    let number = |name: &str, default: u64| {
-        std::env::var(name)
-            .ok()
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(default)
-    };
-    let count = number("HAFAIL_SIM_SCHEDULES", 350);
-    let first = number("HAFAIL_SIM_SEED", 0) + share * count;
+    let count = many::number("HAFAIL_SIM_SCHEDULES", 600);
+    let first = many::number("HAFAIL_SIM_SEED", 0) + share * count;
     for seed in first..first + count {
         if let Err(failure) = schedule::run(seed, None) {
             panic!("{failure}");
         }
     }
+}
+
+/// What `scripts/simulate` runs.
+#[test]
+#[ignore = "as many as HAFAIL_SIM_SCHEDULES says, on all cores, with figures"]
+fn more_schedules() {
+    let count = many::number("HAFAIL_SIM_SCHEDULES", 10_000);
+    many::run(many::number("HAFAIL_SIM_SEED", 0), count);
 }
 
 /// The defect breaks the invariant within a few schedules.

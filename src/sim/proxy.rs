@@ -137,6 +137,10 @@ impl State {
             return None;
         }
         let server = self.proxies[lb].usable(backend).next()?;
-        server.parse().ok()
+        let mut hosts = self.sites.iter().map(|place| match backend {
+            Backend::Database => &place.db,
+            Backend::Queue => &place.queue,
+        });
+        hosts.find(|host| host.as_str() == server).cloned()
     }
 }

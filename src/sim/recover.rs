@@ -33,8 +33,7 @@ pub fn recover(sim: &Sim, operators: &[&Operator]) -> Result<(), String> {
 }
 
 fn unfinished(sim: &Sim, operator: &Operator) -> bool {
-    let ground = sim.run(operator.look());
-    ground.is_some_and(|ground| ground.past.unfinished.is_some())
+    sim.run(operator.has_open_run()).unwrap_or(false)
 }
 
 fn mend(sim: &Sim, operators: &[&Operator], round: usize) {

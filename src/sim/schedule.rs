@@ -29,6 +29,15 @@ pub struct Done {
     pub acknowledged: usize,
 }
 
+impl Done {
+    /// Counts another one as well.
+    pub fn add(&mut self, other: Self) {
+        self.runs += other.runs;
+        self.promotions += other.promotions;
+        self.acknowledged += other.acknowledged;
+    }
+}
+
 /// A schedule that broke an invariant.
 #[derive(Clone, Debug)]
 pub struct Failure {
