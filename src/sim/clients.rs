@@ -107,7 +107,10 @@ pub(super) fn retry_held(core: &mut Core) {
             continue;
         }
         let place = core.state.place(&write.site).clone();
-        if core.state.write(&place, now, write.until, Some(&write.answer)) {
+        if core
+            .state
+            .write(&place, now, write.until, Some(&write.answer))
+        {
             passed = true;
         } else {
             core.state.held.push(write);
@@ -138,7 +141,8 @@ impl State {
         let Some(host) = self.routed(&place.lb, Backend::Database) else {
             return false;
         };
-        if !self.connected(&place.lb, &host) || self.databases[&host].state != PostgresState::Primary
+        if !self.connected(&place.lb, &host)
+            || self.databases[&host].state != PostgresState::Primary
         {
             return false;
         }

@@ -23,7 +23,7 @@ use super::{
 const LONGEST: Duration = Duration::from_secs(4 * 3600);
 
 /// Clients are busy for so long after something has happened.
-const LIVELY: Duration = Duration::from_secs(3);
+const LIVELY: Duration = Duration::from_secs(1);
 
 /// The world and its clock.
 pub struct Core {

@@ -1,10 +1,6 @@
 //! What happens when: events in the order of their moments.
 
-use std::{
-    cmp::Ordering,
-    collections::BinaryHeap,
-    time::Duration,
-};
+use std::{cmp::Ordering, collections::BinaryHeap, time::Duration};
 
 use super::Core;
 

@@ -139,14 +139,22 @@ impl Operator {
 
     /// Whether the journal knows a run that has not ended.
     pub async fn has_open_run(&self) -> bool {
-        let runs = self.store.list().await.expect("simulated journals can be read");
+        let runs = self
+            .store
+            .list()
+            .await
+            .expect("simulated journals can be read");
         let Some(last) = runs.last() else {
             return false;
         };
         let lines = self.store.read(last).await.expect("it was listed");
         // Most often its last line says it, which spares reading all.
         let last_line = lines.last().map(|line| serde_json::from_str::<Entry>(line));
-        if let Some(Ok(Entry { event: crate::journal::Event::Stopped { outcome, .. }, .. })) = last_line {
+        if let Some(Ok(Entry {
+            event: crate::journal::Event::Stopped { outcome, .. },
+            ..
+        })) = last_line
+        {
             return !outcome.is_final();
         }
         true

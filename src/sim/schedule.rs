@@ -11,8 +11,8 @@ use crate::{
 };
 
 use super::{
-    Answer, Core, CrashPoint, Operator, Rng, Settings, Sim, Violation, fault::Fault, mutation::Mutation,
-    recover,
+    Answer, Core, CrashPoint, Operator, Rng, Settings, Sim, Violation, fault::Fault,
+    mutation::Mutation, recover,
 };
 
 /// Faults begin and end within this time.

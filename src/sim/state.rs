@@ -9,8 +9,8 @@ use crate::{
 };
 
 use super::{
-    check::Ledger, clients::Held, database::Database, hosts::Hosts, machine::Machine, mutation::Mutation, proxy::Proxy,
-    queue::Queue, zone::Zone,
+    check::Ledger, clients::Held, database::Database, hosts::Hosts, machine::Machine,
+    mutation::Mutation, proxy::Proxy, queue::Queue, zone::Zone,
 };
 
 mod sample;
@@ -105,7 +105,9 @@ impl State {
             .keys()
             .filter_map(|site| Place::of(&topology, site))
             .collect();
-        let initial = sites.iter().find(|place| place.site == topology.initial_primary);
+        let initial = sites
+            .iter()
+            .find(|place| place.site == topology.initial_primary);
         let initial = initial.expect("the initial primary's site is there");
         let (primary, active) = (initial.db.clone(), initial.queue.clone());
         let databases = names(Role::Db).map(|host| {

@@ -41,7 +41,8 @@ impl Records for Shared {
         deliver(
             &self.0,
             None,
-            What::Plain("the change of the zone"), QUICK,
+            What::Plain("the change of the zone"),
+            QUICK,
             move |core| {
                 let seen = core.state.zone.epoch;
                 reachable(core.state.zone.dark, core.state.zone.denied)?;
@@ -89,7 +90,8 @@ impl Records for Shared {
         ask(
             &self.0,
             None,
-            What::Plain("the name servers"), QUICK,
+            What::Plain("the name servers"),
+            QUICK,
             move |core| {
                 let now = core.now();
                 core.state.zone.refresh(now);
@@ -108,7 +110,8 @@ impl Records for Shared {
         let answer = ask(
             &self.0,
             None,
-            What::Plain("the resolver"), QUICK,
+            What::Plain("the resolver"),
+            QUICK,
             move |core| {
                 let now = core.now();
                 core.state.zone.refresh(now);
