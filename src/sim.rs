@@ -3,25 +3,32 @@
 //! name, writing clients, and the invariants checked at every event. Seeded:
 //! the same seed gives the same story.
 
+mod attendant;
+mod automatic;
 pub mod check;
 mod clients;
+pub mod clock;
 mod core;
 mod database;
 mod delivery;
 mod events;
 pub mod fault;
+pub mod guard;
 pub mod hosts;
 mod machine;
 pub mod mutation;
+pub mod network;
 mod operator;
 mod ports;
 mod proxy;
 mod queue;
+pub mod quorum;
 pub mod recover;
 mod rng;
 pub mod schedule;
 mod state;
 mod store;
+pub mod tasks;
 mod zone;
 
 pub use check::Violation;

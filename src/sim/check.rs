@@ -3,6 +3,7 @@
 use std::{fmt, time::Duration};
 
 use crate::{
+    coordination::Primary,
     ids::{Epoch, HostName},
     order::{OrderRequest, PostgresState},
     topology::{Replication, Role},
@@ -12,7 +13,11 @@ use super::{
     Core, State,
     clients::{Vote, Waiting},
     database::RECORD,
+    guard,
 };
+
+/// So many newest writes are looked for whenever the set changes.
+const RECENT: usize = 200;
 
 /// An invariant that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +115,14 @@ pub(super) fn instant(core: &mut Core) {
 }
 
 impl State {
+    /// The store says that this host has the right to write.
+    fn is_held_by(&self, host: &HostName) -> bool {
+        let quorum = self.quorum.as_ref();
+        let text = quorum.and_then(|quorum| quorum.text(&guard::key("primary")));
+        let primary: Option<Primary> = text.and_then(|text| serde_json::from_str(text).ok());
+        primary.is_some_and(|primary| &primary.host == host)
+    }
+
     /// Hosts that can acknowledge a write at this instant.
     pub fn writers(&self) -> impl Iterator<Item = &HostName> {
         self.databases
@@ -121,7 +134,8 @@ impl State {
     fn can_acknowledge(&self, host: &HostName) -> bool {
         let database = &self.databases[host];
         let names = &database.synchronous;
-        self.is_on(host)
+        self.runs(host)
+            && !self.disk_hangs(host)
             && database.state == PostgresState::Primary
             && (names.is_empty()
                 || names
@@ -134,12 +148,15 @@ impl State {
 pub(super) fn promotion(state: &mut State, host: &HostName) {
     let run = (state.ledger.orders.last()).map(|(_, request)| request.run.clone());
     let run = run.and_then(|run| state.ledger.runs.get(&run).copied());
-    let (switchover, proof) = run.unwrap_or_default();
+    let (switchover, mut proof) = run.unwrap_or_default();
+    if state.quorum.is_some() {
+        proof = state.is_held_by(host);
+    }
     let lost = newly_lost(state, host);
     loss_is_within_budget(state, host, lost.len(), switchover);
     let others = state.databases.values().filter(|other| &other.host != host);
     let mut writing =
-        others.filter(|other| state.is_on(&other.host) && other.state == PostgresState::Primary);
+        others.filter(|other| state.runs(&other.host) && other.state == PostgresState::Primary);
     let writing = writing.next().map(|other| other.host.clone());
     if !proof || writing.is_some() {
         let what = format!(
@@ -190,6 +207,30 @@ fn loss_is_within_budget(state: &mut State, host: &HostName, lost: usize, switch
 }
 
 impl Core {
+    /// Whoever is in `sync` has every acknowledged commit.
+    pub(super) fn check_sync(&mut self) {
+        let Some(sync) = &self.state.sync else {
+            return;
+        };
+        let from = self.state.ledger.acknowledged.len().saturating_sub(RECENT);
+        let recent = &self.state.ledger.acknowledged[from..];
+        let lost: Vec<u64> = (self.state.ledger.promotions.iter())
+            .flat_map(|promotion| promotion.lost.clone())
+            .collect();
+        let members = sync.members.iter().chain([&sync.primary]);
+        let lacks = |member: &HostName| {
+            let log = &self.state.databases[member];
+            let missing = recent.iter().find(|(id, _)| !log.has(*id) && !lost.contains(id));
+            missing.map(|(id, _)| format!("{member} lacks write {id} and is in {sync:?}"))
+        };
+        let lacking = members.filter_map(lacks).next();
+        if let Some(what) = lacking {
+            self.tell(|| format!("VIOLATION {what}"));
+            let ledger = &mut self.state.ledger;
+            ledger.violated("no_acknowledged_loss_in_sync_mode", what);
+        }
+    }
+
     /// Whether everything is as it should be once faults have ended.
     ///
     /// # Errors

@@ -141,9 +141,8 @@ impl State {
         let Some(host) = self.routed(&place.lb, Backend::Database) else {
             return false;
         };
-        if !self.connected(&place.lb, &host)
-            || self.databases[&host].state != PostgresState::Primary
-        {
+        let serves = self.databases[&host].state == PostgresState::Primary;
+        if !serves || !self.connected(&place.lb, &host) || self.disk_hangs(&host) {
             return false;
         }
         let id = self.ledger.next_id();
@@ -163,6 +162,8 @@ impl State {
     pub(super) fn acknowledge(&mut self, now: Duration) {
         let (databases, due) = (&self.databases, &mut self.due);
         let acknowledged = &mut self.ledger.acknowledged;
+        let (machines, guards, sync) = (&self.machines, &self.guards, &self.sync);
+        let mut lacking = None;
         self.ledger.waiting.retain(|write| {
             let database = &databases[&write.host];
             let alive = database.state == PostgresState::Primary && database.has(write.id);
@@ -170,17 +171,31 @@ impl State {
                 return false;
             }
             let names = &database.synchronous;
+            let machine = &machines[&write.host];
+            if machine.frozen || guards.get(&write.host).is_some_and(|guard| guard.disk.hangs) {
+                *due = (*due).min(write.until + INSTANT);
+                return true;
+            }
             let confirmed = |standby: &HostName| databases[standby].has(write.id);
             if !names.is_empty() && !names.iter().any(confirmed) {
                 *due = (*due).min(write.until + INSTANT);
                 return true;
             }
             acknowledged.push((write.id, now));
+            let mut members = sync.iter().flat_map(|sync| &sync.members);
+            if let Some(member) = members.find(|member| !databases[*member].has(write.id)) {
+                lacking.get_or_insert((write.id, member.clone()));
+            }
             if let Some(answer) = &write.answer {
                 answer.fill(Ok(()));
             }
             false
         });
+        if let Some((id, member)) = lacking {
+            let what = format!("write {id} was acknowledged, and {member} in `sync` lacks it");
+            let invariant = "no_acknowledged_loss_in_sync_mode";
+            self.ledger.violated(invariant, what);
+        }
     }
 
     /// A vote of a client of the queue.

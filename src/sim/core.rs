@@ -5,7 +5,7 @@ use std::{
     future::Future,
     pin::{Pin, pin},
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, Mutex, MutexGuard, Weak,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Wake, Waker},
@@ -13,10 +13,11 @@ use std::{
 };
 
 use super::{
-    Rng, State, check, clients,
+    Rng, State, automatic, check, clients,
     events::{Action, Events, Kind},
     proxy,
     state::Settings,
+    tasks::{Process, Tasks},
 };
 
 /// Runaway simulations end here.
@@ -34,10 +35,18 @@ pub struct Core {
     /// The runner's process died.
     pub crashed: bool,
     lively_until: Duration,
+    pub(super) tasks: Tasks,
+    pub(super) attendants: Vec<Process>,
+    handle: Weak<Mutex<Self>>,
     story: Option<Vec<(Duration, String)>>,
 }
 
 impl Core {
+    /// The handle on this world.
+    pub(super) fn handle(&self) -> Sim {
+        Sim(self.handle.upgrade().expect("whoever acts holds the world"))
+    }
+
     /// Simulated time.
     #[must_use]
     pub fn now(&self) -> Duration {
@@ -159,11 +168,16 @@ impl Sim {
             rng: Rng::new(seed),
             crashed: false,
             lively_until: now + LIVELY,
+            tasks: Tasks::default(),
+            attendants: Vec::new(),
+            handle: Weak::new(),
         };
         let sim = Self(Arc::new(Mutex::new(core)));
         let mut core = sim.lock();
+        core.handle = Arc::downgrade(&sim.0);
         clients::start(&mut core);
         proxy::start_checks(&mut core);
+        automatic::start(&mut core, &sim);
         drop(core);
         sim
     }
@@ -181,6 +195,7 @@ impl Sim {
     /// # Panics
     /// When simulated time runs away.
     pub fn run<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        self.poll_tasks();
         let mut future = pin!(future);
         let woken = Arc::new(Woken(AtomicBool::new(true)));
         let waker = Waker::from(woken.clone());
@@ -198,6 +213,7 @@ impl Sim {
             }
             drop(core);
             self.step();
+            self.poll_tasks();
         }
     }
 

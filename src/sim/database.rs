@@ -113,6 +113,13 @@ impl Database {
         }
     }
 
+    /// All processes are killed; what is wanted stays.
+    pub(super) fn kill(&mut self) {
+        self.state = PostgresState::Stopped;
+        self.streaming = false;
+        self.clean = None;
+    }
+
     /// The guard starts after a boot: never writable by itself.
     pub(super) fn boot(&mut self, mutation: Option<Mutation>) {
         self.state = match self.wanted {

@@ -2,9 +2,13 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::{ids::HostName, order::OrderRequest, ports::PortError};
+use crate::{
+    ids::HostName,
+    order::{OrderAnswer, OrderRequest},
+    ports::PortError,
+};
 
-use super::{Core, Sim, core::Slot, events::Kind};
+use super::{Core, Sim, core::Slot, events::Kind, guard, machine};
 
 /// A connection that finds nobody gives up after so long.
 const CONNECT: Duration = Duration::from_millis(700);
@@ -51,7 +55,7 @@ pub(super) async fn deliver<T: Send + 'static>(
     patience: Duration,
     effect: impl FnOnce(&mut Core) -> Result<T, PortError> + Send + 'static,
 ) -> Result<T, PortError> {
-    let effect = Box::new(effect);
+    let effect = Box::new(|core: &mut Core| Some(effect(core)));
     request(sim, to, what, patience, Kind::Change, effect).await
 }
 
@@ -63,10 +67,12 @@ pub(super) async fn ask<T: Send + 'static>(
     patience: Duration,
     look: impl FnOnce(&mut Core) -> Result<T, PortError> + Send + 'static,
 ) -> Result<T, PortError> {
-    request(sim, to, what, patience, Kind::Look, Box::new(look)).await
+    let look = Box::new(|core: &mut Core| Some(look(core)));
+    request(sim, to, what, patience, Kind::Look, look).await
 }
 
-type Effect<T> = Box<dyn FnOnce(&mut Core) -> Result<T, PortError> + Send>;
+/// What a request does, and its answer; none: that comes later, by itself.
+type Effect<T> = Box<dyn FnOnce(&mut Core) -> Option<Result<T, PortError>> + Send>;
 
 fn request<T: Send + 'static>(
     sim: &Sim,
@@ -92,6 +98,51 @@ fn request<T: Send + 'static>(
     };
     request.send(&mut core, slot.clone());
     slot
+}
+
+/// Gives an order to a guard of automatic mode, which works on it for a while.
+pub(super) async fn order_by_right(
+    sim: &Sim,
+    what: What,
+    request: Arc<OrderRequest>,
+    patience: Duration,
+) -> Result<OrderAnswer, PortError> {
+    let What::Order(host, _) = what.clone() else {
+        unreachable!("an order is described as one");
+    };
+    let slot: Slot<Result<OrderAnswer, PortError>> = Slot::default();
+    {
+        let mut core = sim.lock();
+        let within = patience.min(BROKEN);
+        let asked = what.clone();
+        core.give_up_later(within, slot.clone(), move || {
+            let what = asked.to_string();
+            Err(PortError::Unanswered { what, within })
+        });
+        let (sim, to, answer) = (sim.clone(), host.clone(), slot.clone());
+        let effect: Effect<OrderAnswer> = Box::new(move |core| {
+            let from = to.clone();
+            let back = Duration::from_micros(core.rng.between(300, 3000));
+            let given = move |core: &mut Core, given| {
+                if core.state.machines[&from].answers {
+                    core.answer_later(back, answer, Ok(given));
+                }
+            };
+            if guard::take_order(core, &sim, &to, request, given).is_none() {
+                let (what, why) = (to.to_string(), "connection refused".to_owned());
+                return Some(Err(PortError::Unreachable { what, why }));
+            }
+            None
+        });
+        let request = Request {
+            to: Some(host),
+            what,
+            kind: Kind::Change,
+            effect,
+        };
+        request.send(&mut core, slot.clone());
+    }
+    slot.await
 }
 
 struct Request<T> {
@@ -122,8 +173,12 @@ impl<T: Send + 'static> Request<T> {
         }
         let answered = !matches!(fate, Fate::AnswerLost);
         let kind = self.kind;
+        let to = self.to.clone();
         let arrive = move |core: &mut Core| self.arrive(core, slot, answered, back);
-        core.later_as(kind, way, arrive);
+        core.later_as(kind, way, move |core| match &to {
+            Some(host) => machine::at(core, host, Box::new(arrive)),
+            None => arrive(core),
+        });
     }
 
     fn arrive(
@@ -140,7 +195,9 @@ impl<T: Send + 'static> Request<T> {
             core.answer_later(CONNECT, slot, Err(PortError::Unreachable { what, why }));
             return;
         }
-        let answer = (self.effect)(core);
+        let Some(answer) = (self.effect)(core) else {
+            return;
+        };
         let answers = |host| core.state.machines[host].answers;
         if answered && self.to.as_ref().is_none_or(answers) {
             core.answer_later(back, slot, answer);

@@ -1,6 +1,6 @@
 //! Machines, their power, their cloud, and the ways to them.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
     ids::{HostName, SiteName},
@@ -8,10 +8,9 @@ use crate::{
     order::Trace,
 };
 
-use super::Core;
+use super::{Core, clock::HostClock, events::Action, guard};
 
 /// One machine.
-#[derive(Clone, Debug)]
 pub struct Machine {
     pub site: SiteName,
     pub on: bool,
@@ -29,6 +28,16 @@ pub struct Machine {
     pub denied: bool,
     /// Counts power-ons: what was begun before the last one is gone.
     pub boots: u32,
+    /// Nothing of it runs, its clock goes on.
+    pub frozen: bool,
+    pub thawed_at: Duration,
+    /// What arrived while it was frozen.
+    pub(super) inbox: Vec<Action>,
+    /// Processes that are stopped by a signal.
+    pub stopped: BTreeSet<u64>,
+    pub clock: HostClock,
+    /// It is in the third place.
+    pub witness: bool,
 }
 
 impl Machine {
@@ -44,6 +53,12 @@ impl Machine {
             slow: Duration::ZERO,
             denied: false,
             boots: 0,
+            frozen: false,
+            thawed_at: Duration::ZERO,
+            inbox: Vec::new(),
+            stopped: BTreeSet::new(),
+            clock: HostClock::exact(),
+            witness: false,
         }
     }
 }
@@ -56,12 +71,17 @@ pub(super) fn cut_power(core: &mut Core, host: &HostName) {
         return;
     }
     machine.on = false;
+    machine.frozen = false;
+    machine.inbox.clear();
+    machine.stopped.clear();
     core.tell(|| format!("power of {host} is cut"));
     core.state.lost_power(host);
+    guard::lost_power(core, host);
 }
 
 /// Powers on: services start as their units say.
 pub(super) fn power_on(core: &mut Core, host: &HostName) {
+    let now = core.now();
     let machine = core.state.machines.get_mut(host).expect("a known host");
     machine.reported = MachineState::Running;
     if machine.on {
@@ -69,9 +89,39 @@ pub(super) fn power_on(core: &mut Core, host: &HostName) {
     }
     machine.on = true;
     machine.boots += 1;
+    machine.clock.boot(now);
     core.tell(|| format!("{host} boots"));
-    let now = core.now();
     core.state.booted(host, now);
+    guard::booted(core, host);
+}
+
+/// Nothing of the host runs any more until it is thawed; its clock goes on.
+pub(super) fn freeze(core: &mut Core, host: &HostName, on: bool) {
+    let now = core.now();
+    let machine = core.state.machines.get_mut(host).expect("a known host");
+    if !machine.on || machine.frozen == on {
+        return;
+    }
+    machine.frozen = on;
+    if on {
+        return;
+    }
+    machine.thawed_at = now;
+    let inbox = std::mem::take(&mut machine.inbox);
+    core.thaw_tasks();
+    for action in inbox {
+        action(core);
+    }
+}
+
+/// Lets something happen at a host: later, while it is frozen.
+pub(super) fn at(core: &mut Core, host: &HostName, action: Action) {
+    let machine = core.state.machines.get_mut(host).expect("a known host");
+    if machine.frozen {
+        machine.inbox.push(action);
+    } else {
+        action(core);
+    }
 }
 
 /// What StopInstances with force starts.

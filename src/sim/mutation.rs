@@ -28,11 +28,30 @@ pub enum Mutation {
     BootWritable,
     /// A machine that was stopped from outside keeps no sign of who did it.
     LeaveNoTrace,
+    /// Automatic mode: a promotion without the right.
+    SkipProof,
+    /// A holder of the right is not waited for.
+    PromoteBeforeDeadline,
+    /// Deadlines are counted by the wall clock.
+    UseWallTime,
+    /// A renewal counts from when it was answered at the latest.
+    CountFromAnswer,
+    /// PostgreSQL is told before the store when a standby leaves, and after
+    /// it when one joins.
+    ForgetSync,
+    /// A guard that restarts knows nothing of its promise.
+    ForgetPromise,
+    /// The right goes on although a peer did not promise.
+    OnePromiseMissing,
+    /// Nobody but the guard ends the right.
+    NoDeadMan,
+    /// A renewal counts whoever answers it.
+    TrustStaleLeader,
 }
 
 impl Mutation {
     /// All defects.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 18] = [
         Self::SkipFencing,
         Self::UnknownIsDown,
         Self::AcceptOldEpoch,
@@ -42,6 +61,15 @@ impl Mutation {
         Self::TrustMembership,
         Self::BootWritable,
         Self::LeaveNoTrace,
+        Self::SkipProof,
+        Self::PromoteBeforeDeadline,
+        Self::UseWallTime,
+        Self::CountFromAnswer,
+        Self::ForgetSync,
+        Self::ForgetPromise,
+        Self::OnePromiseMissing,
+        Self::NoDeadMan,
+        Self::TrustStaleLeader,
     ];
 
     /// What the defect makes of the memory.

@@ -17,7 +17,7 @@ use crate::{
 
 use super::{
     Sim,
-    delivery::{What, ask, deliver},
+    delivery::{What, ask, deliver, order_by_right},
     machine,
     mutation::Mutation,
 };
@@ -53,6 +53,10 @@ impl Guards for Shared {
         let of = host.clone();
         let what = What::Of("the guard of", host.clone());
         ask(&self.0, Some(host), what, QUICK, move |core| {
+            let (what, why) = (of.to_string(), "connection refused".to_owned());
+            if core.state.lacks_guard(&of) {
+                return Err(PortError::Unreachable { what, why });
+            }
             Ok(core.state.guard_status(&of))
         })
         .await
@@ -67,6 +71,9 @@ impl Guards for Shared {
         let to = host.clone();
         let request = Arc::new(request);
         let what = What::Order(host.clone(), request.clone());
+        if self.0.lock().state.settings.automatic.is_some() {
+            return order_by_right(&self.0, what, request, deadline).await;
+        }
         deliver(&self.0, Some(host), what, deadline, move |core| {
             let now = core.now();
             let answer = core.state.obey(&to, &request, now);
@@ -77,7 +84,7 @@ impl Guards for Shared {
     }
 }
 
-fn story(host: &HostName, request: &OrderRequest, answer: &OrderAnswer) -> String {
+pub(super) fn story(host: &HostName, request: &OrderRequest, answer: &OrderAnswer) -> String {
     let OrderRequest { run, epoch, order } = request;
     match answer {
         OrderAnswer::Done { what, .. } => {

@@ -110,7 +110,8 @@ impl State {
             return;
         }
         let up = self.connected(name, &place.db)
-            && self.databases[&place.db].state == PostgresState::Primary;
+            && self.databases[&place.db].state == PostgresState::Primary
+            && self.is_confirmed(&place.db);
         let servers = [
             (Backend::Database, &place.db),
             (Backend::Queue, &place.queue),

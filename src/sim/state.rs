@@ -3,19 +3,21 @@
 use std::{collections::BTreeSet, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use crate::{
+    coordination::SyncSet,
     ids::{HostName, SiteName},
     inventory::{HostEntry, Inventory, SshWay},
+    right::Terms,
     topology::{Replication, Role, Topology},
 };
 
 use super::{
-    check::Ledger, clients::Held, database::Database, hosts::Hosts, machine::Machine,
-    mutation::Mutation, proxy::Proxy, queue::Queue, zone::Zone,
+    check::Ledger, clients::Held, database::Database, guard::Guard, hosts::Hosts, machine::Machine,
+    mutation::Mutation, network::Cuts, proxy::Proxy, queue::Queue, quorum::Quorum, zone::Zone,
 };
 
 mod sample;
 
-pub use sample::two_sites;
+pub use sample::{three_places, two_sites};
 
 /// How a world is set up.
 #[derive(Clone, Debug)]
@@ -27,11 +29,25 @@ pub struct Settings {
     pub write_every: Duration,
     /// A defect that the checker must find.
     pub mutation: Option<Mutation>,
+    /// Automatic mode, with these terms.
+    pub automatic: Option<Terms>,
+    /// Commits wait for a lost standby instead of going on without it.
+    pub block_on_standby_loss: bool,
     /// What happens is told.
     pub story: bool,
 }
 
 impl Settings {
+    /// Two sites and a witness, where everything goes by itself.
+    #[must_use]
+    pub fn automatic(replication: Replication) -> Self {
+        Self {
+            topology: Arc::new(three_places(replication)),
+            automatic: Some(Terms::default()),
+            ..Self::new(replication)
+        }
+    }
+
     /// Two sites, as usual.
     #[must_use]
     pub fn new(replication: Replication) -> Self {
@@ -40,6 +56,8 @@ impl Settings {
             replication_delay: Duration::from_millis(8),
             write_every: Duration::from_millis(40),
             mutation: None,
+            automatic: None,
+            block_on_standby_loss: false,
             story: true,
         }
     }
@@ -53,8 +71,16 @@ pub struct State {
     pub proxies: Hosts<Proxy>,
     pub queues: Hosts<Queue>,
     pub zone: Zone,
-    /// The sites reach each other.
+    /// The shared store; none in manual mode.
+    pub quorum: Option<Quorum>,
+    /// Who has every acknowledged commit, as the store says.
+    pub(super) sync: Option<SyncSet>,
+    /// Guards of automatic mode.
+    pub guards: Hosts<Guard>,
+    /// The two sites reach each other.
     pub linked: bool,
+    /// Ways that are cut besides.
+    pub cuts: Cuts,
     pub ledger: Ledger,
     /// Per thousand requests whose answer, or the request itself, is lost.
     pub unreliable: u64,
@@ -122,7 +148,11 @@ impl State {
         Self {
             machines: topology
                 .hosts()
-                .map(|host| (host.name.clone(), Machine::deployed(host.site.clone())))
+                .map(|host| {
+                    let mut machine = Machine::deployed(host.site.clone());
+                    machine.witness = host.is(Role::Witness);
+                    (host.name.clone(), machine)
+                })
                 .collect(),
             databases: databases.collect(),
             proxies: names(Role::Lb)
@@ -130,7 +160,14 @@ impl State {
                 .collect(),
             queues: queues.collect(),
             zone: Zone::deployed(&topology),
+            sync: None,
+            quorum: settings.automatic.map(|_| {
+                let members = names(Role::Lb).chain(names(Role::Witness));
+                Quorum::new(members.collect())
+            }),
+            guards: names(Role::Db).map(|host| (host, Guard::default())).collect(),
             linked: true,
+            cuts: Cuts::default(),
             ledger: Ledger::default(),
             unreliable: 0,
             held: Vec::new(),
@@ -184,16 +221,15 @@ impl State {
         self.machines[host].on
     }
 
+    /// PostgreSQL there cannot write.
+    #[must_use]
+    pub fn disk_hangs(&self, host: &HostName) -> bool {
+        self.guards.get(host).is_some_and(|guard| guard.disk.hangs)
+    }
+
     #[must_use]
     pub fn site_of(&self, host: &HostName) -> SiteName {
         self.machines[host].site.clone()
-    }
-
-    /// Both run, and packets pass between them.
-    #[must_use]
-    pub fn connected(&self, one: &HostName, other: &HostName) -> bool {
-        let (one, other) = (&self.machines[one], &self.machines[other]);
-        one.on && other.on && (self.linked || one.site == other.site)
     }
 
     /// The host of that role in a site.

@@ -33,11 +33,7 @@ impl State {
         request: &OrderRequest,
         now: Duration,
     ) -> OrderAnswer {
-        let database = self.databases.get_mut(host).expect("a known host");
-        let older = request.epoch < database.epoch;
-        let taken = request.epoch == database.epoch && request.run != database.holder;
-        if (older || taken) && self.settings.mutation != Some(Mutation::AcceptOldEpoch) {
-            let why = format!("epoch {} of {} was here", database.epoch, database.holder);
+        if let Err(why) = self.is_current(host, request) {
             return OrderAnswer::Refused {
                 id: "stale-epoch".to_owned(),
                 why,
@@ -64,6 +60,22 @@ impl State {
                 status: Box::new(self.guard_status(host)),
             },
         }
+    }
+
+    /// Whether an order is of the newest run that the guard knows.
+    pub(in crate::sim) fn is_current(
+        &self,
+        host: &HostName,
+        request: &OrderRequest,
+    ) -> Result<(), String> {
+        let database = &self.databases[host];
+        let older = request.epoch < database.epoch;
+        let taken = request.epoch == database.epoch && request.run != database.holder;
+        if (older || taken) && self.settings.mutation != Some(Mutation::AcceptOldEpoch) {
+            let (epoch, holder) = (database.epoch, &database.holder);
+            return Err(format!("epoch {epoch} of {holder} was here"));
+        }
+        Ok(())
     }
 
     fn carry_out(

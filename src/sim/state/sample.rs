@@ -74,6 +74,22 @@ pub fn two_sites(replication: Replication) -> Topology {
     }
 }
 
+/// The same with a witness in eu-central-1.
+#[must_use]
+pub fn three_places(replication: Replication) -> Topology {
+    let mut topology = two_sites(replication);
+    let place = name("witness");
+    let host = host(&place, "witness", Role::Witness);
+    let site = Site {
+        name: place.clone(),
+        region: "eu-central-1".parse::<Region>().expect("a label"),
+        network: None,
+        hosts: [(host.name.clone(), host)].into(),
+    };
+    topology.sites.insert(place, site);
+    topology
+}
+
 fn record(name: &str) -> Record {
     Record {
         name: name.to_owned(),
@@ -84,19 +100,7 @@ fn record(name: &str) -> Record {
 
 fn site(name_: &str, region: &str) -> Site {
     let roles = [("lb", Role::Lb), ("queue", Role::Queue), ("db", Role::Db)];
-    let hosts = roles.map(|(suffix, role)| Host {
-        name: format!("{name_}-{suffix}")
-            .parse::<HostName>()
-            .expect("a label"),
-        site: name(name_),
-        roles: [role].into(),
-        place: Place::Instance {
-            instance_type: "t3.small".to_owned(),
-            subnet: "private".to_owned(),
-            address: None,
-            disk_gib: 8,
-        },
-    });
+    let hosts = roles.map(|(suffix, role)| host(&name(name_), &format!("{name_}-{suffix}"), role));
     Site {
         name: name(name_),
         region: region.parse::<Region>().expect("a label"),
@@ -105,6 +109,20 @@ fn site(name_: &str, region: &str) -> Site {
             .into_iter()
             .map(|host| (host.name.clone(), host))
             .collect(),
+    }
+}
+
+fn host(site: &SiteName, name: &str, role: Role) -> Host {
+    Host {
+        name: name.parse::<HostName>().expect("a label"),
+        site: site.clone(),
+        roles: [role].into(),
+        place: Place::Instance {
+            instance_type: "t3.small".to_owned(),
+            subnet: "private".to_owned(),
+            address: None,
+            disk_gib: 8,
+        },
     }
 }
 

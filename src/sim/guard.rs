@@ -1,0 +1,352 @@
+//! The guard of automatic mode: it holds the right to write by the same rules
+//! as the real one ([`crate::right`], [`crate::coordination`]); what it does
+//! to PostgreSQL is simulated.
+
+mod deploy;
+mod keep;
+mod orders;
+mod set;
+mod supervise;
+mod take;
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    coordination::{Right, Shared},
+    ids::{Epoch, HostName},
+    order::{PostgresState, WantedRole},
+    right::{Holding, Moment, Promise, Standing, Terms},
+};
+
+use super::{
+    Core, Sim, State, clock::ClockOf, events::Action, mutation::Mutation, quorum::SimQuorum,
+    tasks::Process,
+};
+
+pub(super) use deploy::{deploy, key};
+pub(super) use orders::take_order;
+
+/// What a guard knows, and what is remembered for it.
+#[derive(Default)]
+pub struct Guard {
+    /// It lives.
+    pub process: Option<Process>,
+    held: Option<Held>,
+    /// The right is being taken, or a promise given.
+    turn: bool,
+    /// An order or the supervisor works on PostgreSQL.
+    busy: bool,
+    began: Moment,
+    /// Where the dead-man reads it; gone after a boot.
+    deadline: Option<Moment>,
+    set: set::Set,
+    pub disk: Disk,
+}
+
+/// What is on the disk of a guard's host.
+#[derive(Clone, Debug, Default)]
+pub struct Disk {
+    right: Option<Right>,
+    promise: Option<Promise>,
+    /// The epoch of the right that an order gave, and the boot.
+    grant: Option<(Epoch, u32)>,
+    /// It takes no writes.
+    pub hangs: bool,
+}
+
+/// A right with its deadline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Held {
+    right: Right,
+    holding: Holding,
+}
+
+/// A guard's program.
+#[derive(Clone)]
+struct Program {
+    sim: Sim,
+    host: HostName,
+    shared: Shared,
+    terms: Terms,
+    process: Process,
+}
+
+/// How long a guard's restart takes.
+const RESTART: Duration = Duration::from_millis(1500);
+/// Longest call of the store, as the terms allow.
+const CALL: Duration = Duration::from_millis(700);
+
+/// Starts the guard of a host, which takes over what it finds.
+pub(super) fn start(core: &mut Core, sim: &Sim, host: &HostName) {
+    let Some(terms) = core.state.settings.automatic else {
+        return;
+    };
+    if !core.state.is_on(host) || core.state.guards[host].process.is_some() {
+        return;
+    }
+    let process = core.new_process(host);
+    let (boots, began) = (core.state.machines[host].boots, core.moment(host));
+    let forgets = core.state.settings.mutation == Some(Mutation::ForgetPromise);
+    let guard = core.guard(host);
+    guard.process = Some(process.clone());
+    guard.began = began;
+    (guard.turn, guard.busy) = (false, false);
+    guard.set = set::Set::default();
+    if forgets {
+        guard.disk.promise = None;
+    }
+    guard.held = guard.taken_over(boots);
+    let took = guard.held.is_some();
+    core.tell(|| format!("the guard of {host} begins; takes the right over: {took}"));
+    core.stand_back_after_boot(host);
+    let program = Program {
+        sim: sim.clone(),
+        host: host.clone(),
+        shared: Shared::new(Arc::new(SimQuorum::of(core, sim, host, CALL)), NAME),
+        terms,
+        process,
+    };
+    core.spawn(&program.process, program.clone().keep_forever());
+    core.spawn(&program.process, program.clone().keep_set_forever());
+    core.spawn(&program.process, program.clone().supervise_forever());
+}
+
+/// The deployment's name in the store.
+pub(super) const NAME: &str = "simulated";
+
+/// Kills the guard of a host; systemd starts it again.
+pub(super) fn crash(core: &mut Core, sim: &Sim, host: &HostName) {
+    let Some(process) = core.guard(host).process.take() else {
+        return;
+    };
+    core.kill(&process);
+    core.guard(host).held = None;
+    core.tell(|| format!("the guard of {host} is killed"));
+    let (sim, host) = (sim.clone(), host.clone());
+    core.later(RESTART, move |core| start(core, &sim, &host));
+}
+
+/// The machine lost power: what was only in memory is gone.
+pub(super) fn lost_power(core: &mut Core, host: &HostName) {
+    let Some(guard) = core.state.guards.get_mut(host) else {
+        return;
+    };
+    guard.held = None;
+    guard.deadline = None;
+    if let Some(process) = guard.process.take() {
+        core.kill(&process);
+    }
+}
+
+/// The guard starts with the machine, and PostgreSQL with the guard.
+pub(super) fn booted(core: &mut Core, host: &HostName) {
+    if core.state.settings.automatic.is_none() || !core.state.guards.contains_key(host) {
+        return;
+    }
+    let database = core.state.databases.get_mut(host).expect("a database");
+    database.kill();
+    let (sim, host) = (core.handle(), host.clone());
+    core.later(RESTART / 5, move |core| start(core, &sim, &host));
+}
+
+impl Guard {
+    /// The right that an earlier guard of this boot held.
+    fn taken_over(&self, boots: u32) -> Option<Held> {
+        self.disk.grant.filter(|(_, boot)| *boot == boots)?;
+        Some(Held {
+            right: self.disk.right?,
+            holding: Holding {
+                until: self.deadline?,
+                by_promises: false,
+            },
+        })
+    }
+
+    /// What the rules of promises need to know of it.
+    fn standing<'a>(&'a self, takes: bool, boot: &'a str) -> Standing<'a> {
+        Standing {
+            epoch: Epoch(0),
+            takes: takes || self.held.is_some(),
+            given: self.disk.promise.as_ref(),
+            boot,
+            began: self.began,
+        }
+    }
+}
+
+impl Core {
+    fn guard(&mut self, host: &HostName) -> &mut Guard {
+        self.state.guards.get_mut(host).expect("a guard's host")
+    }
+
+    /// The right to write does not outlive a boot.
+    fn stand_back_after_boot(&mut self, host: &HostName) {
+        let boots = self.state.machines[host].boots;
+        let guard = self.guard(host);
+        if guard.disk.grant.is_some_and(|(_, boot)| boot != boots) {
+            guard.disk.grant = None;
+            guard.disk.right = None;
+        }
+    }
+
+    /// Moves the deadline that the dead-man goes by.
+    fn arm(&mut self, host: &HostName, until: Moment) {
+        let until = match self.state.settings.mutation {
+            // A deadline by the wall clock: when it is reached depends on
+            // what the wall clock shows then.
+            Some(Mutation::UseWallTime) => {
+                let left = until.saturating_sub(self.moment(host));
+                self.wall_of(host) + left
+            }
+            _ => until,
+        };
+        self.guard(host).deadline = Some(until);
+        if self.state.settings.mutation != Some(Mutation::NoDeadMan) {
+            self.mind_deadline(host);
+        }
+    }
+
+    fn disarm(&mut self, host: &HostName) {
+        self.guard(host).deadline = None;
+    }
+
+    /// What the clock shows by which deadlines are kept.
+    fn deadline_clock(&self, host: &HostName) -> Moment {
+        match self.state.settings.mutation {
+            Some(Mutation::UseWallTime) => self.wall_of(host),
+            _ => self.moment(host),
+        }
+    }
+
+    /// The dead-man: a process of its own, which only reads the deadline.
+    fn mind_deadline(&mut self, host: &HostName) {
+        let Some(until) = self.state.guards[host].deadline else {
+            return;
+        };
+        let left = until.saturating_sub(self.deadline_clock(host));
+        let truly = self.state.machines[host].clock.truly(left) + Duration::from_micros(1);
+        let (host, boots) = (host.clone(), self.state.machines[host].boots);
+        self.look_later(truly, move |core| {
+            let same_boot = core.state.machines[&host].boots == boots;
+            if same_boot && core.state.guards[&host].deadline == Some(until) {
+                let at = host.clone();
+                let check: Action = Box::new(move |core| core.past_deadline(&at, until));
+                super::machine::at(core, &host, check);
+            }
+        });
+    }
+
+    fn past_deadline(&mut self, host: &HostName, until: Moment) {
+        if !self.state.is_on(host) || self.state.guards[host].deadline != Some(until) {
+            return;
+        }
+        if self.deadline_clock(host) < until {
+            return self.mind_deadline(host);
+        }
+        // Finding and killing all processes takes a while.
+        let terms = self.state.settings.automatic.expect("a guard has terms");
+        let longest = u64::try_from(terms.kill_time.as_micros()).unwrap_or(0);
+        let takes = Duration::from_micros(self.rng.between(100, longest.max(200) * 9 / 10));
+        let takes = if self.state.machines[host].thawed_at == self.now() {
+            Duration::ZERO
+        } else {
+            takes
+        };
+        self.tell(|| format!("the dead-man of {host} kills PostgreSQL"));
+        if takes.is_zero() {
+            return self.kill_postgres(host);
+        }
+        let (host, boots) = (host.clone(), self.state.machines[host].boots);
+        self.later(takes, move |core| {
+            let guard = &core.state.guards[&host];
+            let late = guard.deadline == Some(until);
+            if core.state.machines[&host].boots == boots && late {
+                let at = host.clone();
+                let kill: Action = Box::new(move |core| core.kill_postgres(&at));
+                super::machine::at(core, &host, kill);
+            }
+        });
+    }
+
+    /// All processes of PostgreSQL are dead.
+    fn kill_postgres(&mut self, host: &HostName) {
+        let database = self.state.databases.get_mut(host).expect("a database");
+        if matches!(
+            database.state,
+            PostgresState::Primary | PostgresState::Standby
+        ) {
+            database.kill();
+            self.state.touch();
+            self.tell(|| format!("PostgreSQL on {host} is killed"));
+        }
+    }
+
+    /// The right that is held now: none past its deadline.
+    fn held(&self, host: &HostName) -> Option<&Held> {
+        let held = self.state.guards[host].held.as_ref()?;
+        let holds = match self.state.settings.mutation {
+            Some(Mutation::UseWallTime) => {
+                let deadline = self.state.guards[host].deadline?;
+                self.wall_of(host) < deadline
+            }
+            _ => held.holding.holds(self.moment(host)),
+        };
+        holds.then_some(held)
+    }
+
+    /// The epoch for which a host may accept writes, if any.
+    fn may_write(&self, host: &HostName) -> Option<Epoch> {
+        let guard = &self.state.guards[host];
+        let (epoch, boot) = guard.disk.grant?;
+        let wanted = self.state.databases[host].wanted == WantedRole::Primary;
+        let covered = self
+            .held(host)
+            .is_some_and(|held| held.right.epoch == epoch);
+        (wanted && covered && boot == self.state.machines[host].boots).then_some(epoch)
+    }
+
+    fn boot_name(&self, host: &HostName) -> String {
+        format!("boot-{}", self.state.machines[host].boots)
+    }
+}
+
+impl State {
+    /// No guard lives there that could answer.
+    pub(super) fn lacks_guard(&self, host: &HostName) -> bool {
+        self.settings.automatic.is_some() && self.guards[host].process.is_none()
+    }
+
+    /// Whether users may be sent to this primary.
+    pub(super) fn is_confirmed(&self, host: &HostName) -> bool {
+        self.guards
+            .get(host)
+            .is_none_or(|guard| guard.set.unconfirmed.is_none())
+    }
+}
+
+impl Program {
+    fn clock(&self) -> ClockOf {
+        ClockOf {
+            sim: self.sim.clone(),
+            host: self.host.clone(),
+        }
+    }
+
+    async fn sleep(&self, time: Duration) {
+        use crate::ports::clock::Clock;
+        self.clock().sleep(time).await;
+    }
+
+    fn now(&self) -> Moment {
+        self.sim.lock().moment(&self.host)
+    }
+
+    /// Waits until the disk takes a write, and writes.
+    async fn remember(&self, change: impl FnOnce(&mut Disk) + Send) {
+        while self.sim.lock().state.guards[&self.host].disk.hangs {
+            self.sleep(Duration::from_millis(20)).await;
+        }
+        self.sleep(Duration::from_millis(1)).await;
+        change(&mut self.sim.lock().guard(&self.host).disk);
+    }
+}

@@ -1,0 +1,159 @@
+//! Taking the right, and giving it back.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use crate::{
+    coordination::{Claim, NotTaken, Primary, Right},
+    ids::Epoch,
+    right::Holding,
+};
+
+use super::{super::mutation::Mutation, Held, Program};
+
+/// Why this host does not get the right: the id of a refusal, or none where
+/// it failed and may go through later.
+pub(super) struct NotGot {
+    pub id: Option<&'static str>,
+    pub why: String,
+}
+
+impl From<NotTaken> for NotGot {
+    fn from(error: NotTaken) -> Self {
+        let id = match error {
+            NotTaken::Held(_) => Some("lease-held"),
+            NotTaken::Stale(_) => Some("stale-epoch"),
+            NotTaken::NotInSync { .. } => Some("not-in-sync"),
+            _ => None,
+        };
+        let why = error.to_string();
+        Self { id, why }
+    }
+}
+
+/// As what the right is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum How {
+    Promote { in_sync: bool },
+    GoOn,
+}
+
+impl Program {
+    /// Takes the right to write for an epoch, or takes the one that is held
+    /// over into it.
+    pub(super) async fn take_right(&self, epoch: Epoch, how: How) -> Result<(), NotGot> {
+        while !self.begin_turn().await {
+            self.sleep(Duration::from_millis(5)).await;
+        }
+        let taken = self.take_in_turn(epoch, how).await;
+        self.end_turn();
+        taken
+    }
+
+    /// One at a time takes the right or promises.
+    pub(super) async fn begin_turn(&self) -> bool {
+        let mut core = self.sim.lock();
+        !std::mem::replace(&mut core.guard(&self.host).turn, true)
+    }
+
+    pub(super) fn end_turn(&self) {
+        self.sim.lock().guard(&self.host).turn = false;
+    }
+
+    async fn take_in_turn(&self, epoch: Epoch, how: How) -> Result<(), NotGot> {
+        let held = {
+            let core = self.sim.lock();
+            let boot = core.boot_name(&self.host);
+            let now = core.moment(&self.host);
+            let standing = core.state.guards[&self.host].standing(false, &boot);
+            if let Some((_, promise)) = standing.bound(&self.terms, now) {
+                let why = format!("bound by a promise to {}", promise.to);
+                let id = Some("promised");
+                return Err(NotGot { id, why });
+            }
+            core.held(&self.host).cloned()
+        };
+        let Some(held) = held else {
+            return self.take_anew(epoch, how).await;
+        };
+        let claim = self.claim(epoch, how);
+        let right = self.shared.take(held.right.lease, &claim).await?;
+        self.hold(right, held.holding).await;
+        Ok(())
+    }
+
+    pub(super) async fn take_anew(&self, epoch: Epoch, how: How) -> Result<(), NotGot> {
+        let sent = self.now();
+        let lease = self.shared.quorum.lease(self.terms.ttl).await;
+        let lease = lease.map_err(NotTaken::Store)?;
+        let claim = self.claim(epoch, how);
+        let taken = self.shared.take(lease, &claim).await;
+        let early = self.mutation() == Some(Mutation::PromoteBeforeDeadline);
+        match taken {
+            Ok(right) => {
+                self.hold(right, Holding::sent(&self.terms, sent)).await;
+                Ok(())
+            }
+            // The defect: whoever holds the right is not waited for.
+            Err(NotTaken::Held(_)) if early => {
+                let created = crate::ports::quorum::Revision(0);
+                let right = Right {
+                    lease,
+                    epoch,
+                    created,
+                };
+                self.hold(right, Holding::sent(&self.terms, sent)).await;
+                Ok(())
+            }
+            Err(error) => {
+                // Also one that came true unheard must not stay.
+                let _ = self.shared.quorum.revoke(lease).await;
+                Err(error.into())
+            }
+        }
+    }
+
+    fn claim(&self, epoch: Epoch, how: How) -> Claim {
+        let core = self.sim.lock();
+        let database = &core.state.databases[&self.host];
+        let proofless = core.state.settings.mutation == Some(Mutation::TrustMembership);
+        Claim {
+            primary: Primary {
+                host: self.host.clone(),
+                epoch,
+                timeline: Some(database.timeline),
+                lsn: Some(database.end()),
+            },
+            in_sync: how == How::Promote { in_sync: true } && !proofless,
+            synchronous: match how {
+                How::Promote { .. } => BTreeSet::new(),
+                How::GoOn => database.synchronous.iter().cloned().collect(),
+            },
+        }
+    }
+
+    /// Arms the dead-man and remembers the right, then holds it.
+    async fn hold(&self, right: Right, holding: Holding) {
+        self.sim.lock().arm(&self.host, holding.until);
+        self.remember(|disk| disk.right = Some(right)).await;
+        let mut core = self.sim.lock();
+        core.guard(&self.host).held = Some(Held { right, holding });
+        let (host, epoch) = (&self.host, right.epoch);
+        core.tell(|| format!("{host} holds the right to write in epoch {epoch}"));
+    }
+
+    /// Gives the right back, so that nobody waits for its end.
+    pub(super) async fn give_back(&self) {
+        let held = {
+            let mut core = self.sim.lock();
+            core.disarm(&self.host);
+            core.guard(&self.host).held.take()
+        };
+        if let Some(held) = held {
+            let _ = self.shared.quorum.revoke(held.right.lease).await;
+        }
+    }
+
+    pub(super) fn mutation(&self) -> Option<Mutation> {
+        self.sim.lock().state.settings.mutation
+    }
+}

@@ -1,0 +1,280 @@
+//! The store as a program on a host sees it.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+
+use super::{
+    super::{Core, Sim, core::Slot, machine},
+    Watch,
+};
+use crate::{
+    ids::HostName,
+    ports::quorum::{
+        Change, Condition, LeaseId, MemberHealth, Quorum, QuorumError, Reading, Revision,
+    },
+    right::Moment,
+};
+
+/// A client of the store on a host. It asks one member, and the next one
+/// when that is silent.
+#[derive(Clone)]
+pub struct SimQuorum {
+    sim: Sim,
+    from: HostName,
+    deadline: Duration,
+    member: Arc<AtomicUsize>,
+}
+
+/// What a request does once a leader has it: with the moment of its clock.
+type Effect<T> = Box<dyn FnOnce(&mut Core, Moment) -> Result<T, QuorumError> + Send>;
+
+/// Who may carry out a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    /// A leader with a majority: it is agreed on, and hangs otherwise.
+    Majority,
+    /// Whoever believes to lead, as etcd renews leases.
+    Leader,
+}
+
+struct Request<T> {
+    client: SimQuorum,
+    member: usize,
+    needs: Needs,
+    /// The answer gets lost.
+    unheard: bool,
+    slot: Slot<Result<T, QuorumError>>,
+    effect: Effect<T>,
+}
+
+impl SimQuorum {
+    /// A client whose calls end within the deadline, by true time.
+    #[must_use]
+    pub fn new(sim: &Sim, from: &HostName, deadline: Duration) -> Self {
+        Self::of(&sim.lock(), sim, from, deadline)
+    }
+
+    pub(in crate::sim) fn of(core: &Core, sim: &Sim, from: &HostName, deadline: Duration) -> Self {
+        let near = core.state.quorum.as_ref().and_then(|quorum| {
+            let mut members = quorum.members.iter();
+            members.position(|member| core.state.site_of(member) == core.state.site_of(from))
+        });
+        Self {
+            sim: sim.clone(),
+            from: from.clone(),
+            deadline,
+            member: Arc::new(AtomicUsize::new(near.unwrap_or(0))),
+        }
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        needs: Needs,
+        effect: impl FnOnce(&mut Core, Moment) -> Result<T, QuorumError> + Send + 'static,
+    ) -> Result<T, QuorumError> {
+        let slot = self.send(needs, Box::new(effect));
+        let answer = slot.await;
+        if matches!(
+            answer,
+            Err(QuorumError::Unanswered { .. } | QuorumError::Unreachable { .. })
+        ) {
+            self.member.fetch_add(1, Ordering::Relaxed);
+        }
+        answer
+    }
+
+    fn send<T: Send + 'static>(
+        &self,
+        needs: Needs,
+        effect: Effect<T>,
+    ) -> Slot<Result<T, QuorumError>> {
+        let slot = Slot::default();
+        let mut core = self.sim.lock();
+        let within = self.deadline;
+        core.give_up_later(within, slot.clone(), move || {
+            let why = "no answer".to_owned();
+            Err(QuorumError::Unanswered { within, why })
+        });
+        let chance = core.state.unreliable;
+        if chance > 0 && core.rng.permille(chance) {
+            return slot;
+        }
+        let unheard = chance > 0 && core.rng.permille(chance);
+        let member = self.member.load(Ordering::Relaxed) % core.known().members.len();
+        let request = Request {
+            client: self.clone(),
+            member,
+            needs,
+            unheard,
+            slot: slot.clone(),
+            effect,
+        };
+        let way = core.way_to_member();
+        core.later(way, move |core| {
+            let host = core.known().members[member].clone();
+            machine::at(core, &host, Box::new(|core| request.arrive(core)));
+        });
+        slot
+    }
+}
+
+impl Core {
+    fn way_to_member(&mut self) -> Duration {
+        Duration::from_micros(self.rng.between(300, 20_000))
+    }
+}
+
+impl<T: Send + 'static> Request<T> {
+    fn arrive(self, core: &mut Core) {
+        let host = core.known().members[self.member].clone();
+        let heard = core.state.passes(&self.client.from, &host);
+        if !core.state.is_on(&host) || !heard {
+            return;
+        }
+        let stale = core.known().stale.as_ref();
+        if self.needs == Needs::Leader && stale.is_some_and(|stale| stale.member == self.member) {
+            let moment = core.moment(&host);
+            return self.carry_out(core, moment);
+        }
+        let Some(leader) = core.known().leader else {
+            return;
+        };
+        let leads = core.known().members[leader].clone();
+        if leads != host && !core.state.connected(&host, &leads) {
+            return;
+        }
+        if self.needs == Needs::Majority && !core.has_majority(leader) {
+            // Agreed on when the majority is back, if that leader still leads.
+            let hanging = Box::new(|core: &mut Core| self.carry_out_later(core));
+            core.store().expect("it is there").hanging.push(hanging);
+            return;
+        }
+        let way = core.way_to_member();
+        core.later(way, |core| self.carry_out_later(core));
+    }
+
+    fn carry_out_later(self, core: &mut Core) {
+        let Some(leader) = core.known().leader else {
+            return;
+        };
+        let host = core.known().members[leader].clone();
+        if !core.state.runs(&host) || (self.needs == Needs::Majority && !core.has_majority(leader))
+        {
+            return;
+        }
+        let moment = core.moment(&host);
+        self.carry_out(core, moment);
+    }
+
+    fn carry_out(self, core: &mut Core, moment: Moment) {
+        let answer = (self.effect)(core, moment);
+        let host = core.known().members[self.member].clone();
+        if !self.unheard && core.state.passes(&host, &self.client.from) {
+            let back = core.way_to_member();
+            core.answer_later(back, self.slot, answer);
+        }
+    }
+}
+
+#[async_trait]
+impl Quorum for SimQuorum {
+    async fn lease(&self, ttl: Duration) -> Result<LeaseId, QuorumError> {
+        self.ask(Needs::Majority, move |core, now| {
+            Ok(core.store().expect("it is there").grant(ttl, now))
+        })
+        .await
+    }
+
+    async fn renew(&self, lease: LeaseId) -> Result<(), QuorumError> {
+        self.ask(Needs::Leader, move |core, now| {
+            core.store().expect("it is there").renew(lease, now)
+        })
+        .await
+    }
+
+    async fn revoke(&self, lease: LeaseId) -> Result<(), QuorumError> {
+        self.ask(Needs::Majority, move |core, _| {
+            core.end_lease(lease, "is given back");
+            Ok(())
+        })
+        .await
+    }
+
+    async fn read(&self, prefix: &str) -> Result<Reading, QuorumError> {
+        let prefix = prefix.to_owned();
+        self.ask(Needs::Majority, move |core, _| Ok(core.known().read(&prefix)))
+            .await
+    }
+
+    async fn commit(
+        &self,
+        when: &[Condition],
+        then: &[Change],
+    ) -> Result<Option<Revision>, QuorumError> {
+        let (when, then) = (when.to_vec(), then.to_vec());
+        self.ask(Needs::Majority, move |core, _| {
+            let done = core.store().expect("it is there").commit(&when, &then);
+            if let Ok(Some(_)) = done {
+                let keys: Vec<_> = then.iter().map(|change| change.key().to_owned()).collect();
+                core.notify(&keys);
+            }
+            done
+        })
+        .await
+    }
+
+    async fn changed(
+        &self,
+        prefix: &str,
+        after: Revision,
+        within: Duration,
+    ) -> Result<bool, QuorumError> {
+        let slot = Slot::default();
+        {
+            let mut core = self.sim.lock();
+            let truly = core.state.machines[&self.from].clock.truly(within);
+            core.give_up_later(truly, slot.clone(), || Ok(false));
+            if core.known().has_changed(prefix, after) {
+                let way = core.way_to_member();
+                core.answer_later(way, slot.clone(), Ok(true));
+            }
+            let members = core.known().members.len();
+            let watch = Watch {
+                prefix: prefix.to_owned(),
+                answer: slot.clone(),
+                member: self.member.load(Ordering::Relaxed) % members,
+                from: self.from.clone(),
+            };
+            core.store().expect("it is there").watches.push(watch);
+        }
+        slot.await
+    }
+
+    async fn members(&self) -> BTreeMap<String, MemberHealth> {
+        let core = self.sim.lock();
+        let leader = core.working_leader();
+        let members = core.known().members.iter().enumerate();
+        let health = |(number, member): (usize, &HostName)| {
+            let health = if !core.state.connected(&self.from, member) {
+                let why = "no answer".to_owned();
+                MemberHealth::Unknown { why }
+            } else if leader == Some(number) {
+                MemberHealth::Leader
+            } else if leader.is_some() && core.has_majority(number) {
+                MemberHealth::Follower
+            } else {
+                MemberHealth::Leaderless
+            };
+            (member.to_string(), health)
+        };
+        members.map(health).collect()
+    }
+}
