@@ -26,6 +26,7 @@ pub mod quorum;
 pub mod recover;
 mod rng;
 pub mod schedule;
+pub mod script;
 mod state;
 mod store;
 pub mod tasks;

@@ -24,6 +24,7 @@ use hafail::{
         mutation::Mutation,
         recover::{plain, recover},
         schedule,
+        script::Mode,
     },
     step::{FenceWay, Step},
     topology::Replication,
@@ -35,7 +36,7 @@ fn schedules(share: u64) {
     let count = many::number("HAFAIL_SIM_SCHEDULES", 600);
     let first = many::number("HAFAIL_SIM_SEED", 0) + share * count;
     for seed in first..first + count {
-        if let Err(failure) = schedule::run(seed, None) {
+        if let Err(failure) = schedule::run(Mode::Manual, seed, None) {
             panic!("{failure}");
         }
     }
@@ -45,15 +46,14 @@ fn schedules(share: u64) {
 #[test]
 #[ignore = "as many as HAFAIL_SIM_SCHEDULES says, on all cores, with figures"]
 fn more_schedules() {
-    let count = many::number("HAFAIL_SIM_SCHEDULES", 10_000);
-    many::run(many::number("HAFAIL_SIM_SEED", 0), count);
+    many::run_as_asked();
 }
 
 /// The defect breaks the invariant within a few schedules.
 fn is_caught(mutation: Mutation, invariant: &str) {
     let mut others = BTreeSet::new();
     for seed in 0..400 {
-        if let Err(failure) = schedule::run(seed, Some(mutation)) {
+        if let Err(failure) = schedule::try_once(Mode::Manual, seed, Some(mutation)) {
             if failure
                 .violations
                 .iter()

@@ -116,6 +116,28 @@ impl Shared {
         done.map(drop).ok_or(NotTaken::Raced)
     }
 
+    /// Writes who has every acknowledged commit, over what was last written at
+    /// `over`; when this one was written. A write that was not answered may
+    /// come true at any time, unless another has followed: whoever reads the
+    /// set writes it again before relying on it.
+    ///
+    /// # Errors
+    /// `Raced`: the right is not held any more, or the set was written since.
+    pub async fn replace_sync(
+        &self,
+        right: &Right,
+        sync: &SyncSet,
+        over: Revision,
+    ) -> Result<Revision, NotTaken> {
+        let when = [
+            self.there_since(right.created),
+            self.as_read(SYNC, Some(over)),
+        ];
+        let then = [self.put(SYNC, text(sync), None)];
+        let done = self.commit(&when, &then).await?;
+        done.ok_or(NotTaken::Raced)
+    }
+
     fn there_since(&self, created: Revision) -> Condition {
         Condition::CreatedAt {
             key: self.key(PRIMARY),

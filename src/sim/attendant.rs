@@ -54,6 +54,25 @@ pub(super) fn start(core: &mut Core, sim: &Sim, host: &HostName) {
     core.spawn(&process, attendant.work());
 }
 
+/// It ends with its machine.
+pub(super) fn lost_power(core: &mut Core, host: &HostName) {
+    let processes = core.attendants.iter();
+    let own = processes.filter(|process| &process.host == host).cloned();
+    for process in own.collect::<Vec<_>>() {
+        core.kill(&process);
+    }
+    core.attendants.retain(|process| &process.host != host);
+}
+
+/// It starts with its machine.
+pub(super) fn booted(core: &mut Core, host: &HostName) {
+    let quorum = core.state.quorum.as_ref();
+    if quorum.is_some_and(|quorum| quorum.members.contains(host)) {
+        let sim = core.handle();
+        start(core, &sim, host);
+    }
+}
+
 impl Attendant {
     async fn work(mut self) {
         let clock = ClockOf {

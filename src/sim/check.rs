@@ -79,7 +79,13 @@ impl Ledger {
         }
     }
 
-    pub(super) fn accepted_order(&mut self, host: &HostName, request: &OrderRequest) {
+    /// An order that is not of an older run is carried out now.
+    pub(super) fn begins_order(&mut self, host: &HostName, request: &OrderRequest) {
+        self.orders.push((host.clone(), request.clone()));
+    }
+
+    /// It had, or may have had, an effect.
+    pub(super) fn obeyed_order(&mut self, host: &HostName, request: &OrderRequest) {
         let newest = self.newest.entry(host.clone()).or_default();
         let seen = *newest;
         *newest = seen.max(request.epoch);
@@ -90,7 +96,6 @@ impl Ledger {
             );
             self.violated("no_stale_actor", what);
         }
-        self.orders.push((host.clone(), request.clone()));
     }
 }
 
@@ -189,8 +194,11 @@ fn loss_is_within_budget(state: &mut State, host: &HostName, lost: usize, switch
     } else {
         database.maximum_lag_on_failover
     };
-    let limit = if switchover {
+    let limit = if switchover || (synchronous && state.quorum.is_some()) {
         Some(0)
+    } else if state.quorum.is_some() {
+        // Nobody in this world has measured the lag.
+        None
     } else {
         state.ledger.allowance.map(|a| a.max(budget))
     };
@@ -209,9 +217,13 @@ fn loss_is_within_budget(state: &mut State, host: &HostName, lost: usize, switch
 impl Core {
     /// Whoever is in `sync` has every acknowledged commit.
     pub(super) fn check_sync(&mut self) {
+        let replication = self.state.topology().database.replication;
         let Some(sync) = &self.state.sync else {
             return;
         };
+        if replication != Replication::Synchronous {
+            return;
+        }
         let from = self.state.ledger.acknowledged.len().saturating_sub(RECENT);
         let recent = &self.state.ledger.acknowledged[from..];
         let lost: Vec<u64> = (self.state.ledger.promotions.iter())
@@ -253,11 +265,30 @@ impl Core {
         if synchronous && primary.synchronous.is_empty() {
             return Err(format!("commits on {} wait for nobody", primary.host));
         }
+        if state.settings.automatic.is_some() {
+            // Queues follow by orders, which nobody gives here.
+            return state.is_settled(&primary.host);
+        }
         state.parts_follow(&primary.host)
     }
 }
 
 impl State {
+    /// Automatic mode: the primary has the right, and the store knows who has
+    /// every acknowledged commit.
+    fn is_settled(&self, primary: &HostName) -> Result<(), String> {
+        if !self.is_held_by(primary) {
+            return Err(format!("{primary} writes, and the store does not know"));
+        }
+        let synchronous = self.topology().database.replication == Replication::Synchronous;
+        let known = self.sync.as_ref();
+        let members = known.filter(|sync| &sync.primary == primary);
+        if synchronous && members.is_none_or(|sync| sync.members.is_empty()) {
+            return Err(format!("nobody is known to have what {primary} has"));
+        }
+        Ok(())
+    }
+
     fn parts_follow(&self, primary: &HostName) -> Result<(), String> {
         let site = self.site_of(primary);
         let queue = self.host_in(&site, Role::Queue);

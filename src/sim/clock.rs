@@ -111,6 +111,12 @@ impl super::Core {
         self.state.machines[host].clock.moment(self.now())
     }
 
+    /// Lets the clock of a host run so many millionths fast.
+    pub fn drift(&mut self, host: &HostName, ppm: i64) {
+        let machine = self.state.machines.get_mut(host).expect("a known host");
+        machine.clock.drifting(ppm);
+    }
+
     /// What the wall clock of a host shows, as time since some beginning.
     #[must_use]
     pub fn wall_of(&self, host: &HostName) -> Duration {

@@ -7,7 +7,7 @@ use crate::{
     order::PostgresState,
 };
 
-use super::{Core, machine};
+use super::{Core, guard, machine};
 
 /// Something that goes wrong, and ends again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,27 @@ pub enum Fault {
     /// So many per thousand requests go astray.
     Unreliable(u64),
     RewindFails(HostName),
+    /// Nothing of the host runs; its clock goes on.
+    Frozen(HostName),
+    /// The guard is stopped by a signal; PostgreSQL goes on.
+    GuardStopped(HostName),
+    /// The guard dies; systemd starts it again.
+    GuardKilled(HostName),
+    /// PostgreSQL dies once.
+    PostgresKilled(HostName),
+    /// From the first place nothing arrives at the second.
+    Cut(SiteName, SiteName),
+    CutBoth(SiteName, SiteName),
+    /// From and to all other places.
+    PlaceIsolated(SiteName),
+    /// A member of the store does not run.
+    MemberDown(HostName),
+    /// All members but this one do not run.
+    QuorumLost(HostName),
+    /// Writes of the database host's disk do not end.
+    DiskHangs(HostName),
+    /// The wall clock is set by so many milliseconds.
+    WallStep(HostName, i64),
 }
 
 impl Fault {
@@ -75,8 +96,46 @@ impl Fault {
                     .expect("a database")
                     .rewind_fails = on;
             }
+            fault => fault.set_further(core, on),
         }
     }
+
+    /// Faults of programs, ways and clocks.
+    fn set_further(&self, core: &mut Core, on: bool) {
+        match self {
+            Self::Frozen(host) => machine::freeze(core, host, on),
+            Self::GuardStopped(host) => guard::stop(core, host, on),
+            Self::GuardKilled(host) if on => guard::crash(core, host),
+            Self::PostgresKilled(host) if on => guard::kill_postgres(core, host),
+            Self::Cut(from, to) => core.state.cuts.set(from, to, on),
+            Self::CutBoth(one, other) => cut_both(core, one, other, on),
+            Self::PlaceIsolated(place) => {
+                let sites: Vec<_> = core.state.topology().sites.keys().cloned().collect();
+                for other in sites.iter().filter(|other| *other != place) {
+                    cut_both(core, place, other, on);
+                }
+            }
+            Self::MemberDown(member) => core.member_down(member, on),
+            Self::QuorumLost(left) => {
+                let members = core.state.quorum.as_ref().map(|quorum| &quorum.members);
+                let members = members.cloned().unwrap_or_default();
+                for member in members.iter().filter(|member| *member != left) {
+                    core.member_down(member, on);
+                }
+            }
+            Self::DiskHangs(host) => {
+                let guard = core.state.guards.get_mut(host);
+                guard.expect("a database").disk.hangs = on;
+            }
+            Self::WallStep(host, by) if on => machine(core, host).clock.wall_ahead += by,
+            _ => {}
+        }
+    }
+}
+
+fn cut_both(core: &mut Core, one: &SiteName, other: &SiteName, on: bool) {
+    core.state.cuts.set(one, other, on);
+    core.state.cuts.set(other, one, on);
 }
 
 fn hosts(core: &Core, site: &SiteName) -> Vec<HostName> {

@@ -115,15 +115,35 @@ pub(super) fn start(core: &mut Core, sim: &Sim, host: &HostName) {
 pub(super) const NAME: &str = "simulated";
 
 /// Kills the guard of a host; systemd starts it again.
-pub(super) fn crash(core: &mut Core, sim: &Sim, host: &HostName) {
+pub(super) fn crash(core: &mut Core, host: &HostName) {
+    let sim = core.handle();
     let Some(process) = core.guard(host).process.take() else {
         return;
     };
     core.kill(&process);
     core.guard(host).held = None;
     core.tell(|| format!("the guard of {host} is killed"));
-    let (sim, host) = (sim.clone(), host.clone());
+    let host = host.clone();
     core.later(RESTART, move |core| start(core, &sim, &host));
+}
+
+/// Stops the guard of a host by a signal, or lets it go on.
+pub(super) fn stop(core: &mut Core, host: &HostName, on: bool) {
+    let Some(process) = core.guard(host).process.clone() else {
+        return;
+    };
+    let machine = core.state.machines.get_mut(host).expect("a known host");
+    if on {
+        machine.stopped.insert(process.number);
+    } else {
+        machine.stopped.clear();
+        core.thaw_tasks();
+    }
+}
+
+/// PostgreSQL dies; its guard finds that.
+pub(super) fn kill_postgres(core: &mut Core, host: &HostName) {
+    core.kill_postgres(host);
 }
 
 /// The machine lost power: what was only in memory is gone.

@@ -8,7 +8,7 @@ use crate::{
     order::Trace,
 };
 
-use super::{Core, clock::HostClock, events::Action, guard};
+use super::{Core, attendant, clock::HostClock, events::Action, guard};
 
 /// One machine.
 pub struct Machine {
@@ -77,6 +77,8 @@ pub(super) fn cut_power(core: &mut Core, host: &HostName) {
     core.tell(|| format!("power of {host} is cut"));
     core.state.lost_power(host);
     guard::lost_power(core, host);
+    core.member_ended(host);
+    attendant::lost_power(core, host);
 }
 
 /// Powers on: services start as their units say.
@@ -93,6 +95,7 @@ pub(super) fn power_on(core: &mut Core, host: &HostName) {
     core.tell(|| format!("{host} boots"));
     core.state.booted(host, now);
     guard::booted(core, host);
+    attendant::booted(core, host);
 }
 
 /// Nothing of the host runs any more until it is thawed; its clock goes on.

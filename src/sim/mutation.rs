@@ -47,11 +47,14 @@ pub enum Mutation {
     NoDeadMan,
     /// A renewal counts whoever answers it.
     TrustStaleLeader,
+    /// What the store says of the set holds, although a write of it was not
+    /// answered.
+    TrustUnanswered,
 }
 
 impl Mutation {
     /// All defects.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::SkipFencing,
         Self::UnknownIsDown,
         Self::AcceptOldEpoch,
@@ -70,6 +73,7 @@ impl Mutation {
         Self::OnePromiseMissing,
         Self::NoDeadMan,
         Self::TrustStaleLeader,
+        Self::TrustUnanswered,
     ];
 
     /// What the defect makes of the memory.

@@ -5,7 +5,10 @@
 mod client;
 mod members;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use crate::{
     ids::HostName,
@@ -27,6 +30,8 @@ pub const ELECTION: Duration = Duration::from_secs(1);
 /// The store: what a majority agrees on, and who leads.
 pub struct Quorum {
     pub members: Vec<HostName>,
+    /// Members that do not run.
+    down: BTreeSet<HostName>,
     /// By number; none: an election is to come.
     pub leader: Option<usize>,
     /// Since when the leader is missed, and when the next one is elected.
@@ -53,6 +58,7 @@ struct Missed {
 
 struct Stale {
     member: usize,
+    term: u64,
     until: Duration,
 }
 
@@ -74,6 +80,7 @@ impl Quorum {
     pub(super) fn new(members: Vec<HostName>) -> Self {
         Self {
             members,
+            down: BTreeSet::new(),
             leader: Some(0),
             missed: None,
             stale: None,

@@ -9,7 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hafail::sim::schedule::{self, Done, Failure};
+use hafail::sim::{
+    schedule::{self, Done, Failure},
+    script::Mode,
+};
 
 /// Between two lines of progress.
 const REPORT: Duration = Duration::from_secs(10);
@@ -20,13 +23,36 @@ pub fn number(name: &str, default: u64) -> u64 {
     text.and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
+/// What the environment asks for.
+///
+/// # Panics
+/// A schedule that breaks an invariant, with its story.
+pub fn run_as_asked() {
+    let first = number("HAFAIL_SIM_SEED", 0);
+    let mode = match std::env::var("HAFAIL_SIM_MODE").as_deref() {
+        Ok("manual") => Mode::Manual,
+        _ => Mode::Automatic,
+    };
+    match std::env::var("HAFAIL_SIM_KEEP") {
+        Ok(parts) => {
+            let parts = parts.split(',').map(str::to_owned).collect();
+            match schedule::run_parts(mode, first, &parts) {
+                Ok(done) => println!("these parts break nothing: {done:?}"),
+                Err(failure) => panic!("{failure}"),
+            }
+        }
+        Err(_) => run(mode, first, number("HAFAIL_SIM_SCHEDULES", 10_000)),
+    }
+}
+
 /// Runs the schedules of that many seeds.
 ///
 /// # Panics
 /// The first one that breaks an invariant, with its story.
-pub fn run(first: u64, count: u64) {
+pub fn run(mode: Mode, first: u64, count: u64) {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let many = Many {
+        mode,
         next: AtomicU64::new(first),
         end: first + count,
         done: AtomicU64::new(0),
@@ -48,6 +74,7 @@ pub fn run(first: u64, count: u64) {
 }
 
 struct Many {
+    mode: Mode,
     next: AtomicU64,
     end: u64,
     done: AtomicU64,
@@ -64,7 +91,7 @@ impl Many {
             if seed >= self.end {
                 return;
             }
-            match schedule::run(seed, None) {
+            match schedule::run(self.mode, seed, None) {
                 Ok(done) => self.sum.lock().unwrap().add(done),
                 Err(failure) => {
                     self.failure.lock().unwrap().get_or_insert(failure);

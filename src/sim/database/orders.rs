@@ -39,12 +39,10 @@ impl State {
                 why,
             };
         }
-        self.ledger.accepted_order(host, request);
+        self.ledger.begins_order(host, request);
         match self.carry_out(host, &request.order, now) {
             Ok((changed, what)) => {
-                let database = self.databases.get_mut(host).expect("a known host");
-                database.epoch = database.epoch.max(request.epoch);
-                database.holder.clone_from(&request.run);
+                self.adopt_epoch(host, request);
                 OrderAnswer::Done {
                     changed,
                     what,
@@ -55,11 +53,22 @@ impl State {
                 id: id.to_owned(),
                 why,
             },
-            Err(NotDone::Failed(why)) => OrderAnswer::Failed {
-                why,
-                status: Box::new(self.guard_status(host)),
-            },
+            Err(NotDone::Failed(why)) => {
+                self.adopt_epoch(host, request);
+                OrderAnswer::Failed {
+                    why,
+                    status: Box::new(self.guard_status(host)),
+                }
+            }
         }
+    }
+
+    /// The epoch of an order that was begun belongs to its run.
+    pub(in crate::sim) fn adopt_epoch(&mut self, host: &HostName, request: &OrderRequest) {
+        self.ledger.obeyed_order(host, request);
+        let database = self.databases.get_mut(host).expect("a known host");
+        database.epoch = database.epoch.max(request.epoch);
+        database.holder.clone_from(&request.run);
     }
 
     /// Whether an order is of the newest run that the guard knows.

@@ -133,6 +133,9 @@ impl Program {
         let answer = {
             let mut core = self.sim.lock();
             let now = core.now();
+            if matches!(request.order, Order::Synchronous { .. }) {
+                return core.state.keeps_set_itself(&self.host, request);
+            }
             let host = &self.host;
             if matches!(request.order, Order::Resume { .. }) {
                 core.guard(host).set.starts();
@@ -166,6 +169,20 @@ impl Program {
         let core = self.sim.lock();
         let status = Box::new(core.state.guard_status(&self.host));
         OrderAnswer::Failed { why, status }
+    }
+}
+
+impl super::State {
+    /// Who confirms commits is written in an order that an order from outside
+    /// would break: the guard alone keeps it.
+    fn keeps_set_itself(&mut self, host: &HostName, request: &OrderRequest) -> OrderAnswer {
+        self.ledger.begins_order(host, request);
+        self.adopt_epoch(host, request);
+        OrderAnswer::Done {
+            changed: false,
+            what: "the guard keeps who confirms commits".to_owned(),
+            status: Box::new(self.guard_status(host)),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use crate::{
     coordination::{Right, SyncSet},
     ids::{HostName, Lsn},
     order::PostgresState,
+    ports::quorum::Revision,
     right::{Seen, SyncStep, Synced, next_sync},
     topology::Replication,
 };
@@ -17,6 +18,8 @@ use super::{super::mutation::Mutation, Held, Program};
 pub(super) struct Set {
     /// Members of `sync` as this holder wrote or read them.
     pub stored: BTreeSet<HostName>,
+    /// When `sync` was last written.
+    modified: Revision,
     read_for: Option<Right>,
     /// End of the log when PostgreSQL had named a new standby.
     mark: Option<Lsn>,
@@ -120,7 +123,8 @@ impl Program {
         core.held(&self.host).cloned()
     }
 
-    /// The members as the store has them, once for each right.
+    /// The members as the store has them, once for each right, and after each
+    /// write that was not answered.
     async fn read_set(&self, held: &Held) -> bool {
         if self.sim.lock().guard(&self.host).set.read_for == Some(held.right) {
             return true;
@@ -128,34 +132,58 @@ impl Program {
         let Ok(state) = self.shared.state().await else {
             return false;
         };
-        let sync = state.sync.map(|sync| sync.value);
-        let Some(sync) = sync.filter(|sync| sync.epoch == held.right.epoch) else {
+        let Some(sync) = state.sync.filter(|sync| sync.value.epoch == held.right.epoch) else {
             return false;
         };
-        let mut core = self.sim.lock();
-        let set = &mut core.guard(&self.host).set;
-        set.stored = sync.members;
-        set.read_for = Some(held.right);
-        set.mark = None;
-        true
+        // Written again, so that no earlier write comes true any more.
+        let members = sync.value.members;
+        if self.mutation() == Some(Mutation::TrustUnanswered) {
+            self.has_set(held, members, sync.modified);
+            return true;
+        }
+        self.write(held, members, sync.modified).await
     }
 
     async fn store_set(&self, held: &Held, members: BTreeSet<HostName>) -> Duration {
+        let over = self.sim.lock().guard(&self.host).set.modified;
+        if self.write(held, members, over).await {
+            Duration::from_millis(1)
+        } else {
+            PERIOD
+        }
+    }
+
+    async fn write(&self, held: &Held, members: BTreeSet<HostName>, over: Revision) -> bool {
         let sync = SyncSet {
             primary: self.host.clone(),
             members: members.clone(),
             epoch: held.right.epoch,
         };
         self.sim.lock().guard(&self.host).set.read_for = None;
-        if self.shared.write_sync(&held.right, &sync).await.is_err() {
-            return PERIOD;
+        let written = if self.mutation() == Some(Mutation::TrustUnanswered) {
+            let written = self.shared.write_sync(&held.right, &sync).await;
+            written.map(|()| over)
+        } else {
+            self.shared.replace_sync(&held.right, &sync, over).await
+        };
+        match written {
+            Ok(modified) => self.has_set(held, members, modified),
+            Err(_) => return false,
         }
+        true
+    }
+
+    fn has_set(&self, held: &Held, members: BTreeSet<HostName>, modified: Revision) {
         let mut core = self.sim.lock();
-        let set = &mut core.guard(&self.host).set;
-        set.stored.clone_from(&members);
+        let host = &self.host;
+        core.tell(|| format!("{members:?} have every acknowledged commit of {host}"));
+        let set = &mut core.guard(host).set;
+        if set.read_for.is_none() && set.stored != members {
+            set.mark = None;
+        }
+        set.stored = members;
+        set.modified = modified;
         set.read_for = Some(held.right);
-        core.tell(|| format!("{members:?} have every acknowledged commit of {}", self.host));
-        Duration::from_millis(1)
     }
 
     async fn configure(&self, members: BTreeSet<HostName>) -> Duration {

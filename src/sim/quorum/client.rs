@@ -33,8 +33,17 @@ pub struct SimQuorum {
     member: Arc<AtomicUsize>,
 }
 
-/// What a request does once a leader has it: with the moment of its clock.
-type Effect<T> = Box<dyn FnOnce(&mut Core, Moment) -> Result<T, QuorumError> + Send>;
+/// What a request does once a leader has it.
+type Effect<T> = Box<dyn FnOnce(&mut Core, By) -> Result<T, QuorumError> + Send>;
+
+/// The leader that carries a request out.
+#[derive(Clone, Copy)]
+struct By {
+    /// What its clock shows.
+    moment: Moment,
+    /// Its term, as it believes.
+    term: u64,
+}
 
 /// Who may carry out a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -75,10 +84,15 @@ impl SimQuorum {
         }
     }
 
+    fn trusts_any_leader(&self) -> bool {
+        let mutation = self.sim.lock().state.settings.mutation;
+        mutation == Some(super::super::mutation::Mutation::TrustStaleLeader)
+    }
+
     async fn ask<T: Send + 'static>(
         &self,
         needs: Needs,
-        effect: impl FnOnce(&mut Core, Moment) -> Result<T, QuorumError> + Send + 'static,
+        effect: impl FnOnce(&mut Core, By) -> Result<T, QuorumError> + Send + 'static,
     ) -> Result<T, QuorumError> {
         let slot = self.send(needs, Box::new(effect));
         let answer = slot.await;
@@ -136,13 +150,16 @@ impl<T: Send + 'static> Request<T> {
     fn arrive(self, core: &mut Core) {
         let host = core.known().members[self.member].clone();
         let heard = core.state.passes(&self.client.from, &host);
-        if !core.state.is_on(&host) || !heard {
+        if !core.serves(&host) || !heard {
             return;
         }
         let stale = core.known().stale.as_ref();
-        if self.needs == Needs::Leader && stale.is_some_and(|stale| stale.member == self.member) {
+        let stale = stale.filter(|stale| stale.member == self.member);
+        if let Some(term) = stale.map(|stale| stale.term)
+            && self.needs == Needs::Leader
+        {
             let moment = core.moment(&host);
-            return self.carry_out(core, moment);
+            return self.carry_out(core, By { moment, term });
         }
         let Some(leader) = core.known().leader else {
             return;
@@ -166,16 +183,16 @@ impl<T: Send + 'static> Request<T> {
             return;
         };
         let host = core.known().members[leader].clone();
-        if !core.state.runs(&host) || (self.needs == Needs::Majority && !core.has_majority(leader))
+        if !core.serves(&host) || (self.needs == Needs::Majority && !core.has_majority(leader))
         {
             return;
         }
-        let moment = core.moment(&host);
-        self.carry_out(core, moment);
+        let (moment, term) = (core.moment(&host), core.known().term);
+        self.carry_out(core, By { moment, term });
     }
 
-    fn carry_out(self, core: &mut Core, moment: Moment) {
-        let answer = (self.effect)(core, moment);
+    fn carry_out(self, core: &mut Core, by: By) {
+        let answer = (self.effect)(core, by);
         let host = core.known().members[self.member].clone();
         if !self.unheard && core.state.passes(&host, &self.client.from) {
             let back = core.way_to_member();
@@ -187,17 +204,33 @@ impl<T: Send + 'static> Request<T> {
 #[async_trait]
 impl Quorum for SimQuorum {
     async fn lease(&self, ttl: Duration) -> Result<LeaseId, QuorumError> {
-        self.ask(Needs::Majority, move |core, now| {
-            Ok(core.store().expect("it is there").grant(ttl, now))
+        self.ask(Needs::Majority, move |core, by| {
+            Ok(core.store().expect("it is there").grant(ttl, by.moment))
         })
         .await
     }
 
     async fn renew(&self, lease: LeaseId) -> Result<(), QuorumError> {
-        self.ask(Needs::Leader, move |core, now| {
-            core.store().expect("it is there").renew(lease, now)
-        })
-        .await
+        let member = self.member.load(Ordering::Relaxed);
+        let renewed = self.ask(Needs::Leader, move |core, by| {
+            // What a leader that is none any more renews is not the lease
+            // that counts.
+            if by.term == core.known().term {
+                core.store().expect("it is there").renew(lease, by.moment)?;
+            }
+            Ok(by.term)
+        });
+        let term = renewed.await?;
+        if self.trusts_any_leader() {
+            return Ok(());
+        }
+        // Whoever renewed it may have been deposed: a majority says whether.
+        let confirmed = self.ask(Needs::Majority, |_, by| Ok(by.term)).await?;
+        if confirmed == term && self.member.load(Ordering::Relaxed) == member {
+            return Ok(());
+        }
+        let (within, why) = (self.deadline, "another leader renewed it".to_owned());
+        Err(QuorumError::Unanswered { within, why })
     }
 
     async fn revoke(&self, lease: LeaseId) -> Result<(), QuorumError> {

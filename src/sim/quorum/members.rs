@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::ids::HostName;
+
 use super::{
     super::Core,
     ELECTION, Missed, Quorum, Stale,
@@ -47,10 +49,40 @@ impl Core {
     pub(super) fn has_majority(&self, member: usize) -> bool {
         let quorum = self.known();
         let host = &quorum.members[member];
-        let hears = quorum.members.iter().filter(|other| {
-            *other == host || self.state.connected(host, other)
-        });
-        self.state.runs(host) && hears.count() * 2 > quorum.members.len()
+        let hears = |other: &HostName| {
+            !quorum.down.contains(other) && (other == host || self.state.connected(host, other))
+        };
+        let heard = quorum.members.iter().filter(|other| hears(other)).count();
+        self.serves(host) && heard * 2 > quorum.members.len()
+    }
+
+    /// The member on that host runs.
+    pub(super) fn serves(&self, host: &HostName) -> bool {
+        self.state.runs(host) && !self.known().down.contains(host)
+    }
+
+    /// Lets the member on a host end, or start again.
+    pub(in crate::sim) fn member_down(&mut self, host: &HostName, down: bool) {
+        let Some(quorum) = self.store() else { return };
+        if down {
+            quorum.down.insert(host.clone());
+        } else {
+            quorum.down.remove(host);
+        }
+        self.member_ended(host);
+    }
+
+    /// A member that starts again leads nobody.
+    pub(in crate::sim) fn member_ended(&mut self, host: &HostName) {
+        let Some(quorum) = self.store() else { return };
+        let is = |member: usize| &quorum.members[member] == host;
+        if quorum.leader.is_some_and(is) {
+            quorum.leader = None;
+            quorum.hanging.clear();
+        }
+        if quorum.stale.as_ref().is_some_and(|stale| is(stale.member)) {
+            quorum.stale = None;
+        }
     }
 
     /// The leader, where it can get anything done.
@@ -66,10 +98,7 @@ impl Core {
 
 fn mind_leader(core: &mut Core) {
     let now = core.now();
-    let stale = core.known().stale.as_ref();
-    if stale.is_some_and(|stale| stale.until <= now) {
-        core.store().expect("it is there").stale = None;
-    }
+    mind_stale(core);
     if core.working_leader().is_some() {
         let quorum = core.store().expect("it is there");
         if quorum.missed.take().is_some() {
@@ -94,6 +123,25 @@ fn mind_leader(core: &mut Core) {
     }
 }
 
+/// An old leader steps down when it has heard no majority for a while, or
+/// hears of the new one; while it is frozen, it does neither.
+fn mind_stale(core: &mut Core) {
+    let now = core.now();
+    let Some(stale) = &core.known().stale else {
+        return;
+    };
+    let (member, until) = (stale.member, stale.until);
+    let host = core.known().members[member].clone();
+    if core.state.machines[&host].frozen {
+        let election = u64::try_from(ELECTION.as_millis()).expect("short");
+        let longer = now + Duration::from_millis(core.rng.between(election, 2 * election));
+        let stale = core.store().and_then(|quorum| quorum.stale.as_mut());
+        stale.expect("it was just looked at").until = longer;
+    } else if until <= now || core.has_majority(member) || !core.serves(&host) {
+        core.store().expect("it is there").stale = None;
+    }
+}
+
 fn elect(core: &mut Core) {
     let members = core.known().members.len();
     let able: Vec<_> = (0..members).filter(|member| core.has_majority(*member)).collect();
@@ -107,6 +155,7 @@ fn elect(core: &mut Core) {
     if let Some(old) = quorum.leader.filter(|old| *old != next) {
         quorum.stale = Some(Stale {
             member: old,
+            term: quorum.term,
             until: missed.steps_down_at,
         });
     }

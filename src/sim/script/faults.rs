@@ -1,0 +1,68 @@
+//! Faults at random.
+
+use std::time::Duration;
+
+use super::{Draw, Mode, Names};
+use crate::sim::fault::Fault;
+
+impl Draw {
+    pub(super) fn fault(&mut self, names: &Names) -> Fault {
+        match self.mode {
+            Mode::Automatic if self.rng.permille(700) => self.automatic(names),
+            _ => self.plain(names),
+        }
+    }
+
+    fn plain(&mut self, names: &Names) -> Fault {
+        let rng = &mut self.rng;
+        let host = rng.pick(&names.hosts).clone();
+        let database = rng.pick(&names.databases).clone();
+        match rng.between(0, 12) {
+            0 | 1 => Fault::SiteDown(rng.pick(&names.sites).clone()),
+            2 => Fault::HostDown(host),
+            3 => Fault::HostDown(database),
+            4 => Fault::PostgresBroken(database),
+            5 => Fault::Unheard(host),
+            6 => Fault::Unanswering(database),
+            7 => Fault::Slow(host, Duration::from_millis(rng.between(20, 3_000))),
+            8 => Fault::LinkCut,
+            9 => Fault::SiteIsolated(rng.pick(&names.sites).clone()),
+            10 => Fault::CloudDenied,
+            11 => {
+                if rng.permille(500) {
+                    Fault::ZoneDark
+                } else {
+                    Fault::RewindFails(database)
+                }
+            }
+            _ => Fault::Unreliable(rng.between(5, 120)),
+        }
+    }
+
+    /// Faults that only clocks, leases and the store know.
+    fn automatic(&mut self, names: &Names) -> Fault {
+        let rng = &mut self.rng;
+        let host = rng.pick(&names.hosts).clone();
+        let database = rng.pick(&names.databases).clone();
+        let (one, other) = (rng.pick(&names.sites), rng.pick(&names.sites));
+        let (one, other) = (one.clone(), other.clone());
+        match rng.between(0, 14) {
+            0 | 1 => Fault::Frozen(database),
+            2 => Fault::Frozen(host),
+            3 => Fault::GuardStopped(database),
+            4 => Fault::GuardKilled(database),
+            5 | 6 => Fault::Cut(one, other),
+            7 => Fault::CutBoth(one, other),
+            8 | 9 => Fault::PlaceIsolated(one),
+            10 => Fault::MemberDown(rng.pick(&names.members).clone()),
+            11 => Fault::QuorumLost(rng.pick(&names.members).clone()),
+            12 => Fault::DiskHangs(database),
+            13 => {
+                let hour = 3_600_000;
+                let by = i64::try_from(rng.between(0, 2 * hour)).expect("small");
+                Fault::WallStep(database, by - hour as i64)
+            }
+            _ => Fault::PostgresKilled(database),
+        }
+    }
+}
