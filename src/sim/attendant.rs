@@ -25,6 +25,8 @@ use super::{
 
 /// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_millis(1500);
+/// So many looks a host that was stopped is left alone.
+const PATIENT: u32 = 6;
 /// Between two looks.
 const PERIOD: Duration = Duration::from_millis(700);
 
@@ -35,6 +37,8 @@ struct Attendant {
     databases: Vec<HostName>,
     synchronous: bool,
     orders: u64,
+    /// Looks in a row at which nobody could take the right.
+    helpless: u32,
 }
 
 /// Starts the attendant of a host.
@@ -49,6 +53,7 @@ pub(super) fn start(core: &mut Core, sim: &Sim, host: &HostName) {
         databases: state.guards.keys().cloned().collect(),
         synchronous: state.topology().database.replication == Replication::Synchronous,
         orders: process.number * 1000,
+        helpless: 0,
     };
     core.attendants.push(process.clone());
     core.spawn(&process, attendant.work());
@@ -123,7 +128,27 @@ impl Attendant {
         });
         if let Some((host, _)) = best {
             let host = host.clone();
-            self.order(&host, epoch, Order::Promote { at_least: None }).await;
+            self.helpless = 0;
+            self.order(&host, epoch, Order::Promote { at_least: None })
+                .await;
+            return;
+        }
+        self.helpless += 1;
+        if self.helpless > PATIENT {
+            self.wake(keys, known, epoch).await;
+        }
+    }
+
+    /// Whoever has everything was stopped by a run that came to nothing.
+    async fn wake(&mut self, keys: &Keys, known: &BTreeMap<HostName, GuardStatus>, epoch: Epoch) {
+        let stopped = known.iter().find(|(host, status)| {
+            status.wanted == WantedRole::Stopped && (!self.synchronous || keys.has_all(host))
+        });
+        let host = stopped.map(|(host, _)| host.clone());
+        let mut others = self.databases.iter();
+        let upstream = others.find(|other| Some(*other) != host.as_ref()).cloned();
+        if let (Some(host), Some(upstream)) = (host, upstream) {
+            self.order(&host, epoch, Order::Follow { upstream }).await;
         }
     }
 

@@ -253,27 +253,15 @@ impl<'a> Stage<'a> {
     fn recover(&self) {
         self.sim.lock().tell(|| "the faults have ended".to_owned());
         self.sim.pass(Duration::from_secs(5));
-        let by_itself = self.script.mode == Mode::Automatic && self.script.steps.is_empty();
-        let recovered = if by_itself {
-            self.wait_until_healthy()
-        } else {
-            recover::recover(&self.sim, &[&self.ben, &self.ann])
+        let operators = [&self.ben, &self.ann];
+        let recovered = match self.script.mode {
+            Mode::Manual => recover::recover(&self.sim, &operators),
+            Mode::Automatic => recover::by_itself(&self.sim, &operators, CONVERGES),
         };
         if let Err(what) = recovered {
             let mut core = self.sim.lock();
             core.tell(|| format!("VIOLATION {what}"));
             core.state.ledger.violated("converges", what);
-        }
-    }
-
-    fn wait_until_healthy(&self) -> Result<(), String> {
-        let end = self.sim.lock().now() + CONVERGES;
-        loop {
-            let healthy = self.sim.lock().is_healthy();
-            if healthy.is_ok() || self.sim.lock().now() > end {
-                return healthy;
-            }
-            self.sim.pass(Duration::from_millis(500));
         }
     }
 

@@ -155,7 +155,7 @@ impl Program {
             guard.held = None;
             core.tell(|| format!("{} loses the right to write: {why}", self.host));
         }
-        self.stand_back().await;
+        self.stand_back(held).await;
         if why == Stop::Deadline {
             let _ = self.shared.quorum.revoke(held.right.lease).await;
         }
@@ -171,13 +171,13 @@ impl Program {
         self.kill_all().await;
         self.sim.lock().disarm(&self.host);
         let _ = self.shared.quorum.revoke(held.right.lease).await;
-        self.forget_right().await;
+        self.forget_right(held.right).await;
     }
 
-    async fn stand_back(&self) {
+    async fn stand_back(&self, held: &Held) {
         self.kill_all().await;
         self.sim.lock().disarm(&self.host);
-        self.forget_right().await;
+        self.forget_right(held.right).await;
     }
 
     pub(super) async fn kill_all(&self) {
@@ -190,7 +190,8 @@ impl Program {
         self.sim.lock().kill_postgres(&self.host);
     }
 
-    async fn forget_right(&self) {
+    /// Not one that was taken since: a hung disk may hold this up for long.
+    async fn forget_right(&self, right: crate::coordination::Right) {
         {
             let mut core = self.sim.lock();
             let database = core.state.databases.get_mut(&self.host);
@@ -200,8 +201,10 @@ impl Program {
             }
         }
         self.remember(|disk| {
-            disk.grant = None;
-            disk.right = None;
+            if disk.right.is_none_or(|now| now == right) {
+                disk.grant = None;
+                disk.right = None;
+            }
         })
         .await;
     }

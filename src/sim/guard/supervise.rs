@@ -50,6 +50,11 @@ impl Program {
                 core.may_write(&self.host).is_some(),
             )
         };
+        if wanted != WantedRole::Primary && self.sim.lock().held(&self.host).is_some() {
+            // Nobody else could take it, for as long as it is renewed.
+            self.kill_primary(state).await;
+            self.give_back().await;
+        }
         match (state, wanted) {
             (PostgresState::Primary, _) if !may => {
                 self.sim
@@ -71,6 +76,12 @@ impl Program {
                 core.start_postgres(&self.host, PostgresState::Standby);
             }
             _ => {}
+        }
+    }
+
+    async fn kill_primary(&self, state: PostgresState) {
+        if state == PostgresState::Primary {
+            self.kill_all().await;
         }
     }
 
