@@ -5,6 +5,8 @@
 //! `HAFAIL_SIM_SCHEDULES` sets how many schedules each test runs,
 //! `HAFAIL_SIM_SEED` where they begin; a failing seed prints its story.
 
+#[path = "simulation/automatic.rs"]
+mod automatic;
 #[path = "simulation/many.rs"]
 mod many;
 #[path = "simulation/scenario.rs"]

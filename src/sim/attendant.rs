@@ -218,7 +218,7 @@ impl Attendant {
             let late = core.is_lost().then(|| core.rng.between(100, 5_000));
             let way = way + Duration::from_millis(late.unwrap_or(0));
             let slot = slot.clone();
-            core.later(way, move |core| {
+            core.look_later(way, move |core| {
                 if lost || !core.state.is_on(&to) || !core.state.passes(&from, &to) {
                     return;
                 }

@@ -244,6 +244,17 @@ impl Sim {
         }
     }
 
+    /// Looks over what programs have changed.
+    pub(super) fn look_over(&self) {
+        let mut core = self.lock();
+        if core.state.was_touched() {
+            let now = core.now;
+            clients::retry_held(&mut core);
+            core.state.settle(now);
+            check::instant(&mut core);
+        }
+    }
+
     /// Waits in simulated time.
     pub fn sleep(&self, time: Duration) -> impl Future<Output = ()> + Send + 'static {
         let slot = Slot::default();
@@ -287,7 +298,7 @@ impl<T> Clone for Slot<T> {
 
 impl<T> Slot<T> {
     /// Nobody has given a value yet.
-    fn is_awaited(&self) -> bool {
+    pub(super) fn is_awaited(&self) -> bool {
         !self.0.lock().expect("nobody panics in here").given
     }
 

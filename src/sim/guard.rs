@@ -85,7 +85,8 @@ pub(super) fn start(core: &mut Core, sim: &Sim, host: &HostName) {
         return;
     }
     let process = core.new_process(host);
-    let (boots, began) = (core.state.machines[host].boots, core.moment(host));
+    let boots = core.state.machines[host].boots;
+    let began = core.deadline_clock(host);
     let forgets = core.state.settings.mutation == Some(Mutation::ForgetPromise);
     let guard = core.guard(host);
     guard.process = Some(process.clone());
@@ -211,15 +212,6 @@ impl Core {
 
     /// Moves the deadline that the dead-man goes by.
     fn arm(&mut self, host: &HostName, until: Moment) {
-        let until = match self.state.settings.mutation {
-            // A deadline by the wall clock: when it is reached depends on
-            // what the wall clock shows then.
-            Some(Mutation::UseWallTime) => {
-                let left = until.saturating_sub(self.moment(host));
-                self.wall_of(host) + left
-            }
-            _ => until,
-        };
         self.guard(host).deadline = Some(until);
         if self.state.settings.mutation != Some(Mutation::NoDeadMan) {
             self.mind_deadline(host);
@@ -233,6 +225,7 @@ impl Core {
     /// What the clock shows by which deadlines are kept.
     fn deadline_clock(&self, host: &HostName) -> Moment {
         match self.state.settings.mutation {
+            // The defect: the wall clock, which can be set.
             Some(Mutation::UseWallTime) => self.wall_of(host),
             _ => self.moment(host),
         }
@@ -304,14 +297,8 @@ impl Core {
     /// The right that is held now: none past its deadline.
     fn held(&self, host: &HostName) -> Option<&Held> {
         let held = self.state.guards[host].held.as_ref()?;
-        let holds = match self.state.settings.mutation {
-            Some(Mutation::UseWallTime) => {
-                let deadline = self.state.guards[host].deadline?;
-                self.wall_of(host) < deadline
-            }
-            _ => held.holding.holds(self.moment(host)),
-        };
-        holds.then_some(held)
+        let now = self.deadline_clock(host);
+        held.holding.holds(now).then_some(held)
     }
 
     /// The epoch for which a host may accept writes, if any.
@@ -358,7 +345,7 @@ impl Program {
     }
 
     fn now(&self) -> Moment {
-        self.sim.lock().moment(&self.host)
+        self.sim.lock().deadline_clock(&self.host)
     }
 
     /// Waits until the disk takes a write, and writes.

@@ -43,7 +43,6 @@ pub struct Quorum {
     revision: i64,
     values: BTreeMap<String, Value>,
     leases: BTreeMap<LeaseId, Lease>,
-    next_lease: i64,
     watches: Vec<Watch>,
     /// Changes that wait for the majority which their leader lost.
     hanging: Vec<Hanging>,
@@ -88,18 +87,15 @@ impl Quorum {
             revision: 1,
             values: BTreeMap::new(),
             leases: BTreeMap::new(),
-            next_lease: 1000,
             watches: Vec::new(),
             hanging: Vec::new(),
         }
     }
 
     /// A new lease that begins at that moment of the leader's clock.
-    pub(super) fn grant(&mut self, ttl: Duration, now: Moment) -> LeaseId {
-        self.next_lease += 1;
-        let id = LeaseId(self.next_lease);
-        self.leases.insert(id, Lease { ttl, ends: now + ttl });
-        id
+    pub(super) fn grant(&mut self, id: LeaseId, ttl: Duration, now: Moment) {
+        let ends = now + ttl;
+        self.leases.entry(id).or_insert(Lease { ttl, ends });
     }
 
     fn renew(&mut self, id: LeaseId, now: Moment) -> Result<(), QuorumError> {

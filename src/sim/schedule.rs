@@ -12,7 +12,7 @@ use super::{
     script::{Act, Command, Mishap, Mode, Script, Wish},
 };
 
-/// Commands begin within this time.
+/// Commands begin within this time, and faults end.
 const TROUBLE: Duration = Duration::from_secs(45);
 /// Clients are busy so long before a fault, which then hits what is under way.
 const BEFORE: Duration = Duration::from_millis(100);

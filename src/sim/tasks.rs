@@ -131,6 +131,7 @@ impl Sim {
             drop(core);
             drop(buried);
             if woken.is_empty() {
+                self.look_over();
                 return;
             }
             let mut asleep = Vec::new();

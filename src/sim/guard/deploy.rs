@@ -38,7 +38,8 @@ pub(in crate::sim) fn deploy(core: &mut Core, host: &HostName) {
     let leader = core.known().members[0].clone();
     let now = core.moment(&leader);
     let quorum = core.store().expect("automatic mode");
-    let lease = quorum.grant(terms.ttl, now);
+    let lease = LeaseId(0x1001);
+    quorum.grant(lease, terms.ttl, now);
     let then = [
         put("primary", &primary, Some(lease)),
         put("epoch", &taken, None),
@@ -50,7 +51,7 @@ pub(in crate::sim) fn deploy(core: &mut Core, host: &HostName) {
         epoch: FIRST,
         created: created.expect("an empty store takes everything"),
     };
-    let holding = Holding::sent(&terms, core.moment(host));
+    let holding = Holding::sent(&terms, core.deadline_clock(host));
     let boots = core.state.machines[host].boots;
     let guard = core.guard(host);
     guard.disk.right = Some(right);

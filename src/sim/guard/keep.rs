@@ -26,7 +26,7 @@ impl Program {
                 let core = self.sim.lock();
                 let held = core.state.guards[&self.host].held.clone();
                 let until = held.as_ref().map(|held| held.holding.until);
-                (held, until.map(|until| until.saturating_sub(core.moment(&self.host))))
+                (held, until.map(|until| until.saturating_sub(core.deadline_clock(&self.host))))
             };
             let pause = left.map_or(self.terms.renew_every, |left| {
                 left.min(self.terms.renew_every)
@@ -112,13 +112,17 @@ impl Program {
             let peers: Vec<_> = all.filter(|host| **host != self.host).cloned().collect();
             (peers, core.state.settings.mutation)
         };
-        let asking = join_all(peers.iter().map(|peer| self.ask_peer(peer, &ask)));
+        let needed = if mutation == Some(Mutation::OnePromiseMissing) {
+            &peers[1..]
+        } else {
+            &peers
+        };
+        let asking = join_all(needed.iter().map(|peer| self.ask_peer(peer, &ask)));
         let limit = self.sleep(self.terms.rpc_timeout);
         let all = match select(asking, std::pin::pin!(limit)).await {
             Either::Left((answers, _)) => answers.iter().all(|answer| answer.is_ok()),
             Either::Right(_) => false,
         };
-        let all = all || mutation == Some(Mutation::OnePromiseMissing);
         let next = held.holding.promised(&self.terms, sent, self.now(), all);
         self.follow_up(held, next).await;
     }
@@ -131,7 +135,7 @@ impl Program {
             let (from, to) = (self.host.clone(), peer.clone());
             let (sim, ask, slot) = (self.sim.clone(), ask.clone(), slot.clone());
             let way = core.way_between();
-            core.later(way, move |core| {
+            core.look_later(way, move |core| {
                 if !core.state.is_on(&to) || !core.state.passes(&from, &to) {
                     return;
                 }
@@ -227,7 +231,7 @@ fn promise_at(
         let answer = {
             let mut core = sim.lock();
             let boot = core.boot_name(&host);
-            let (takes, now) = (core.may_write(&host).is_some(), core.moment(&host));
+            let (takes, now) = (core.may_write(&host).is_some(), core.deadline_clock(&host));
             let guard = core.guard(&host);
             if guard.turn {
                 Err(NoPromise::Primary)

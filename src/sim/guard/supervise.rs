@@ -8,7 +8,7 @@ use crate::order::{PostgresState, WantedRole};
 use super::Program;
 
 /// Between two looks.
-const PERIOD: Duration = Duration::from_millis(200);
+const PERIOD: Duration = Duration::from_millis(300);
 /// A primary that does not commit for so long is dead.
 const HUNG: Duration = Duration::from_secs(2);
 

@@ -63,7 +63,7 @@ impl Program {
         let held = {
             let core = self.sim.lock();
             let boot = core.boot_name(&self.host);
-            let now = core.moment(&self.host);
+            let now = core.deadline_clock(&self.host);
             let standing = core.state.guards[&self.host].standing(false, &boot);
             if let Some((_, promise)) = standing.bound(&self.terms, now) {
                 let why = format!("bound by a promise to {}", promise.to);

@@ -34,7 +34,7 @@ pub struct SimQuorum {
 }
 
 /// What a request does once a leader has it.
-type Effect<T> = Box<dyn FnOnce(&mut Core, By) -> Result<T, QuorumError> + Send>;
+type Effect<T> = Arc<dyn Fn(&mut Core, By) -> Result<T, QuorumError> + Send + Sync>;
 
 /// The leader that carries a request out.
 #[derive(Clone, Copy)]
@@ -43,7 +43,12 @@ struct By {
     moment: Moment,
     /// Its term, as it believes.
     term: u64,
+    /// The member that was asked.
+    member: usize,
 }
+
+/// Members that a question goes to, one after the other.
+const PARTS: usize = 3;
 
 /// Who may carry out a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -84,59 +89,95 @@ impl SimQuorum {
         }
     }
 
-    fn trusts_any_leader(&self) -> bool {
-        let mutation = self.sim.lock().state.settings.mutation;
-        mutation == Some(super::super::mutation::Mutation::TrustStaleLeader)
-    }
-
-    async fn ask<T: Send + 'static>(
+    /// Asks the member that answered last, and the next ones after a while
+    /// each, where asking twice does no harm; the first answer counts, with
+    /// the member that gave it.
+    async fn ask_any<T: Send + 'static>(
         &self,
         needs: Needs,
-        effect: impl FnOnce(&mut Core, By) -> Result<T, QuorumError> + Send + 'static,
-    ) -> Result<T, QuorumError> {
-        let slot = self.send(needs, Box::new(effect));
+        effect: impl Fn(&mut Core, By) -> Result<T, QuorumError> + Send + Sync + 'static,
+    ) -> Result<(usize, T), QuorumError> {
+        let slot = self.give_up();
+        let effect: Effect<(usize, T)> = Arc::new(move |core, by| {
+            let answer = effect(core, by)?;
+            Ok((by.member, answer))
+        });
+        let first = self.member.load(Ordering::Relaxed);
+        for later in 0..PARTS {
+            let (effect, slot) = (effect.clone(), slot.clone());
+            self.send(first + later, needs, effect, slot, self.deadline / 4 * later as u32);
+        }
         let answer = slot.await;
-        if matches!(
-            answer,
-            Err(QuorumError::Unanswered { .. } | QuorumError::Unreachable { .. })
-        ) {
-            self.member.fetch_add(1, Ordering::Relaxed);
+        if let Ok((member, _)) = &answer {
+            self.member.store(*member, Ordering::Relaxed);
         }
         answer
     }
 
-    fn send<T: Send + 'static>(
+    /// Asks one member, once.
+    async fn ask_one<T: Send + 'static>(
         &self,
-        needs: Needs,
-        effect: Effect<T>,
-    ) -> Slot<Result<T, QuorumError>> {
+        member: usize,
+        effect: impl Fn(&mut Core, By) -> Result<T, QuorumError> + Send + Sync + 'static,
+    ) -> Result<T, QuorumError> {
+        let slot = self.give_up();
+        let (needs, now) = (Needs::Majority, Duration::ZERO);
+        self.send(member, needs, Arc::new(effect), slot.clone(), now);
+        let answer = slot.await;
+        if matches!(answer, Err(QuorumError::Unanswered { .. })) {
+            self.member.store(member + 1, Ordering::Relaxed);
+        }
+        answer
+    }
+
+    fn give_up<T: Send + 'static>(&self) -> Slot<Result<T, QuorumError>> {
         let slot = Slot::default();
-        let mut core = self.sim.lock();
         let within = self.deadline;
+        let mut core = self.sim.lock();
         core.give_up_later(within, slot.clone(), move || {
             let why = "no answer".to_owned();
             Err(QuorumError::Unanswered { within, why })
         });
+        slot
+    }
+
+    fn send<T: Send + 'static>(
+        &self,
+        member: usize,
+        needs: Needs,
+        effect: Effect<T>,
+        slot: Slot<Result<T, QuorumError>>,
+        wait: Duration,
+    ) {
+        let mut core = self.sim.lock();
         let chance = core.state.unreliable;
         if chance > 0 && core.rng.permille(chance) {
-            return slot;
+            return;
         }
         let unheard = chance > 0 && core.rng.permille(chance);
-        let member = self.member.load(Ordering::Relaxed) % core.known().members.len();
+        let member = member % core.known().members.len();
         let request = Request {
             client: self.clone(),
             member,
             needs,
             unheard,
-            slot: slot.clone(),
+            slot,
             effect,
         };
-        let way = core.way_to_member();
-        core.later(way, move |core| {
+        let way = wait + core.way_to_member();
+        core.look_later(way, move |core| {
+            if !wait.is_zero() && !request.slot.is_awaited() {
+                // Answered before this member would have been asked.
+                return;
+            }
             let host = core.known().members[member].clone();
             machine::at(core, &host, Box::new(|core| request.arrive(core)));
         });
-        slot
+    }
+
+    fn trusts_any_leader(&self) -> bool {
+        let mutation = self.sim.lock().state.settings.mutation;
+        mutation == Some(super::super::mutation::Mutation::TrustStaleLeader)
     }
 }
 
@@ -159,7 +200,13 @@ impl<T: Send + 'static> Request<T> {
             && self.needs == Needs::Leader
         {
             let moment = core.moment(&host);
-            return self.carry_out(core, By { moment, term });
+            let member = self.member;
+            let by = By {
+                moment,
+                term,
+                member,
+            };
+            return self.carry_out(core, by);
         }
         let Some(leader) = core.known().leader else {
             return;
@@ -175,7 +222,7 @@ impl<T: Send + 'static> Request<T> {
             return;
         }
         let way = core.way_to_member();
-        core.later(way, |core| self.carry_out_later(core));
+        core.look_later(way, |core| self.carry_out_later(core));
     }
 
     fn carry_out_later(self, core: &mut Core) {
@@ -187,8 +234,12 @@ impl<T: Send + 'static> Request<T> {
         {
             return;
         }
-        let (moment, term) = (core.moment(&host), core.known().term);
-        self.carry_out(core, By { moment, term });
+        let by = By {
+            moment: core.moment(&host),
+            term: core.known().term,
+            member: self.member,
+        };
+        self.carry_out(core, by);
     }
 
     fn carry_out(self, core: &mut Core, by: By) {
@@ -204,15 +255,17 @@ impl<T: Send + 'static> Request<T> {
 #[async_trait]
 impl Quorum for SimQuorum {
     async fn lease(&self, ttl: Duration) -> Result<LeaseId, QuorumError> {
-        self.ask(Needs::Majority, move |core, by| {
-            Ok(core.store().expect("it is there").grant(ttl, by.moment))
-        })
-        .await
+        // The id is ours, so that asking twice makes one lease.
+        let id = LeaseId(self.sim.lock().rng.any() as i64 & i64::MAX | 1);
+        let granted = self.ask_any(Needs::Majority, move |core, by| {
+            core.store().expect("it is there").grant(id, ttl, by.moment);
+            Ok(())
+        });
+        granted.await.map(|_| id)
     }
 
     async fn renew(&self, lease: LeaseId) -> Result<(), QuorumError> {
-        let member = self.member.load(Ordering::Relaxed);
-        let renewed = self.ask(Needs::Leader, move |core, by| {
+        let renewed = self.ask_any(Needs::Leader, move |core, by| {
             // What a leader that is none any more renews is not the lease
             // that counts.
             if by.term == core.known().term {
@@ -220,13 +273,13 @@ impl Quorum for SimQuorum {
             }
             Ok(by.term)
         });
-        let term = renewed.await?;
+        let (member, term) = renewed.await?;
         if self.trusts_any_leader() {
             return Ok(());
         }
         // Whoever renewed it may have been deposed: a majority says whether.
-        let confirmed = self.ask(Needs::Majority, |_, by| Ok(by.term)).await?;
-        if confirmed == term && self.member.load(Ordering::Relaxed) == member {
+        let confirmed = self.ask_one(member, |_, by| Ok(by.term)).await?;
+        if confirmed == term {
             return Ok(());
         }
         let (within, why) = (self.deadline, "another leader renewed it".to_owned());
@@ -234,17 +287,17 @@ impl Quorum for SimQuorum {
     }
 
     async fn revoke(&self, lease: LeaseId) -> Result<(), QuorumError> {
-        self.ask(Needs::Majority, move |core, _| {
+        let revoked = self.ask_any(Needs::Majority, move |core, _| {
             core.end_lease(lease, "is given back");
             Ok(())
-        })
-        .await
+        });
+        revoked.await.map(|_| ())
     }
 
     async fn read(&self, prefix: &str) -> Result<Reading, QuorumError> {
         let prefix = prefix.to_owned();
-        self.ask(Needs::Majority, move |core, _| Ok(core.known().read(&prefix)))
-            .await
+        let read = self.ask_any(Needs::Majority, move |core, _| Ok(core.known().read(&prefix)));
+        read.await.map(|(_, reading)| reading)
     }
 
     async fn commit(
@@ -253,7 +306,8 @@ impl Quorum for SimQuorum {
         then: &[Change],
     ) -> Result<Option<Revision>, QuorumError> {
         let (when, then) = (when.to_vec(), then.to_vec());
-        self.ask(Needs::Majority, move |core, _| {
+        let member = self.member.load(Ordering::Relaxed);
+        self.ask_one(member, move |core, _| {
             let done = core.store().expect("it is there").commit(&when, &then);
             if let Ok(Some(_)) = done {
                 let keys: Vec<_> = then.iter().map(|change| change.key().to_owned()).collect();

@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Between two looks at who hears whom.
-const HEARTBEAT: Duration = Duration::from_millis(100);
+const HEARTBEAT: Duration = Duration::from_millis(200);
 /// Between two looks for leases that have ended.
 const EXPIRY: Duration = Duration::from_millis(500);
 
