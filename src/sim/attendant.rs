@@ -123,7 +123,10 @@ impl Attendant {
         });
         // The one that has most; of equals the one that was not primary.
         let best = able.max_by_key(|(host, status)| {
-            let was = keys.epoch.as_ref().is_some_and(|last| last.value.host == **host);
+            let was = keys
+                .epoch
+                .as_ref()
+                .is_some_and(|last| last.value.host == **host);
             (status.postgres.received, !was)
         });
         if let Some((host, _)) = best {

@@ -232,7 +232,9 @@ impl Core {
         let members = sync.members.iter().chain([&sync.primary]);
         let lacks = |member: &HostName| {
             let log = &self.state.databases[member];
-            let missing = recent.iter().find(|(id, _)| !log.has(*id) && !lost.contains(id));
+            let missing = recent
+                .iter()
+                .find(|(id, _)| !log.has(*id) && !lost.contains(id));
             missing.map(|(id, _)| format!("{member} lacks write {id} and is in {sync:?}"))
         };
         let lacking = members.filter_map(lacks).next();

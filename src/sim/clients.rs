@@ -172,7 +172,11 @@ impl State {
             }
             let names = &database.synchronous;
             let machine = &machines[&write.host];
-            if machine.frozen || guards.get(&write.host).is_some_and(|guard| guard.disk.hangs) {
+            if machine.frozen
+                || guards
+                    .get(&write.host)
+                    .is_some_and(|guard| guard.disk.hangs)
+            {
                 *due = (*due).min(write.until + INSTANT);
                 return true;
             }

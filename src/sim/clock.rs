@@ -101,7 +101,9 @@ impl Clock for ClockOf {
 }
 
 fn wall(now: Duration, ahead: i64) -> i64 {
-    i64::try_from(now.as_millis()).unwrap_or(i64::MAX).saturating_add(ahead)
+    i64::try_from(now.as_millis())
+        .unwrap_or(i64::MAX)
+        .saturating_add(ahead)
 }
 
 impl super::Core {
@@ -140,6 +142,10 @@ mod tests {
         let left = clock.until(at(2 + 202), at(110));
         assert!(left >= at(100) && left < at(100) + Duration::from_micros(1));
         clock.wall_ahead = -3_600_000;
-        assert_eq!(clock.moment(at(110)), at(103), "the wall clock changes nothing");
+        assert_eq!(
+            clock.moment(at(110)),
+            at(103),
+            "the wall clock changes nothing"
+        );
     }
 }

@@ -51,6 +51,8 @@ pub enum Fault {
     MemberDown(HostName),
     /// All members but this one do not run.
     QuorumLost(HostName),
+    /// A host does not reach the store: its certificate has ended.
+    StoreUnreached(HostName),
     /// Writes of the database host's disk do not end.
     DiskHangs(HostName),
     /// The wall clock is set by so many milliseconds.
@@ -123,6 +125,7 @@ impl Fault {
                     core.member_down(member, on);
                 }
             }
+            Self::StoreUnreached(host) => machine(core, host).shut_out = on,
             Self::DiskHangs(host) => {
                 let guard = core.state.guards.get_mut(host);
                 guard.expect("a database").disk.hangs = on;

@@ -15,6 +15,7 @@ use crate::{
     coordination::{Right, Shared},
     ids::{Epoch, HostName},
     order::{PostgresState, WantedRole},
+    ports::quorum::LeaseId,
     right::{Holding, Moment, Promise, Standing, Terms},
 };
 
@@ -39,6 +40,8 @@ pub struct Guard {
     began: Moment,
     /// Where the dead-man reads it; gone after a boot.
     deadline: Option<Moment>,
+    /// Peers gave it; for the checker, who remembers that over restarts.
+    by_promises: bool,
     set: set::Set,
     pub disk: Disk,
 }
@@ -211,7 +214,9 @@ impl Core {
     }
 
     /// Moves the deadline that the dead-man goes by.
-    fn arm(&mut self, host: &HostName, until: Moment) {
+    fn arm(&mut self, host: &HostName, holding: &Holding) {
+        let until = holding.until;
+        self.guard(host).by_promises = holding.by_promises;
         self.guard(host).deadline = Some(until);
         if self.state.settings.mutation != Some(Mutation::NoDeadMan) {
             self.mind_deadline(host);
@@ -220,6 +225,22 @@ impl Core {
 
     fn disarm(&mut self, host: &HostName) {
         self.guard(host).deadline = None;
+    }
+
+    /// A right must not outlive its lease, whoever takes it next and when;
+    /// promises are made for the time after.
+    pub(super) fn check_ended(&mut self, lease: LeaseId) {
+        let hosts = self.state.guards.keys().cloned();
+        for host in hosts.collect::<Vec<_>>() {
+            let held = self.held(&host).filter(|held| held.right.lease == lease);
+            let outlives = held.is_some() && !self.state.guards[&host].by_promises;
+            let writes = self.state.databases[&host].state == PostgresState::Primary;
+            if outlives && writes {
+                let what = format!("{host} can write although its lease has run out");
+                self.tell(|| format!("VIOLATION {what}"));
+                self.state.ledger.violated("never_two_writers", what);
+            }
+        }
     }
 
     /// What the clock shows by which deadlines are kept.

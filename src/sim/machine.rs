@@ -36,6 +36,8 @@ pub struct Machine {
     /// Processes that are stopped by a signal.
     pub stopped: BTreeSet<u64>,
     pub clock: HostClock,
+    /// The store does not let it in.
+    pub shut_out: bool,
     /// It is in the third place.
     pub witness: bool,
 }
@@ -58,6 +60,7 @@ impl Machine {
             inbox: Vec::new(),
             stopped: BTreeSet::new(),
             clock: HostClock::exact(),
+            shut_out: false,
             witness: false,
         }
     }

@@ -12,9 +12,7 @@ use std::{
 
 use crate::{
     ids::HostName,
-    ports::quorum::{
-        Change, Condition, LeaseId, QuorumError, Reading, Revision, Value,
-    },
+    ports::quorum::{Change, Condition, LeaseId, QuorumError, Reading, Revision, Value},
     right::Moment,
 };
 
@@ -173,7 +171,9 @@ impl Quorum {
             return Ok(None);
         }
         for change in then {
-            if let Change::Put { lease: Some(lease), .. } = change
+            if let Change::Put {
+                lease: Some(lease), ..
+            } = change
                 && !self.leases.contains_key(lease)
             {
                 return Err(QuorumError::NoSuchLease(*lease));

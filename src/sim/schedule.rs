@@ -59,7 +59,10 @@ impl fmt::Display for Failure {
         }
         write!(f, "{}", self.story)?;
         let (seed, keep) = (self.seed, self.parts.join(","));
-        writeln!(f, "again: scripts/simulate --{mode} --seed {seed} --keep '{keep}'")
+        writeln!(
+            f,
+            "again: scripts/simulate --{mode} --seed {seed} --keep '{keep}'"
+        )
     }
 }
 

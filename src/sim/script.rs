@@ -114,8 +114,7 @@ impl Script {
         let settings = draw.settings(mutation);
         // Only two journals can choose the same epoch, or need traces.
         let needed = [Mutation::AcceptOldEpoch, Mutation::LeaveNoTrace];
-        let apart =
-            draw.rng.permille(400) || mutation.is_some_and(|it| needed.contains(&it));
+        let apart = draw.rng.permille(400) || mutation.is_some_and(|it| needed.contains(&it));
         let names = Names::of(&settings.topology);
         Self {
             mode,
@@ -205,9 +204,7 @@ impl Draw {
     fn drifts(&mut self, names: &Names) -> Vec<(HostName, i64)> {
         let mut drift = || match self.mode {
             Mode::Manual => 0,
-            Mode::Automatic => {
-                i64::try_from(self.rng.between(0, 30_000)).expect("small") - 15_000
-            }
+            Mode::Automatic => i64::try_from(self.rng.between(0, 30_000)).expect("small") - 15_000,
         };
         let hosts = names.hosts.iter();
         hosts.map(|host| (host.clone(), drift())).collect()

@@ -165,7 +165,9 @@ impl State {
                 let members = names(Role::Lb).chain(names(Role::Witness));
                 Quorum::new(members.collect())
             }),
-            guards: names(Role::Db).map(|host| (host, Guard::default())).collect(),
+            guards: names(Role::Db)
+                .map(|host| (host, Guard::default()))
+                .collect(),
             linked: true,
             cuts: Cuts::default(),
             ledger: Ledger::default(),

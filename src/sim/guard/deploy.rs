@@ -57,7 +57,7 @@ pub(in crate::sim) fn deploy(core: &mut Core, host: &HostName) {
     guard.disk.right = Some(right);
     guard.disk.grant = Some((FIRST, boots));
     guard.held = Some(Held { right, holding });
-    core.arm(host, holding.until);
+    core.arm(host, &holding);
     core.heed_sync();
 }
 

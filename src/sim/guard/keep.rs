@@ -14,7 +14,8 @@ use crate::{
 
 use super::{
     super::{Core, core::Slot, machine, mutation::Mutation},
-    Held, Program, take::How,
+    Held, Program,
+    take::How,
 };
 
 impl Program {
@@ -26,7 +27,10 @@ impl Program {
                 let core = self.sim.lock();
                 let held = core.state.guards[&self.host].held.clone();
                 let until = held.as_ref().map(|held| held.holding.until);
-                (held, until.map(|until| until.saturating_sub(core.deadline_clock(&self.host))))
+                (
+                    held,
+                    until.map(|until| until.saturating_sub(core.deadline_clock(&self.host))),
+                )
             };
             let pause = left.map_or(self.terms.renew_every, |left| {
                 left.min(self.terms.renew_every)
@@ -77,11 +81,14 @@ impl Program {
     fn extend(&self, held: &Held, holding: Holding) {
         let mut core = self.sim.lock();
         let guard = core.guard(&self.host);
-        let same = guard.held.as_ref().is_some_and(|now| now.right == held.right);
+        let same = guard
+            .held
+            .as_ref()
+            .is_some_and(|now| now.right == held.right);
         if same {
             let right = held.right;
             guard.held = Some(Held { right, holding });
-            core.arm(&self.host, holding.until);
+            core.arm(&self.host, &holding);
             if holding.by_promises && !held.holding.by_promises {
                 core.tell(|| format!("{} goes on by promises", self.host));
             }

@@ -81,8 +81,13 @@ impl Program {
         let epoch = request.epoch;
         let before = match &request.order {
             Order::Promote { .. } if self.state() == PostgresState::Standby => {
-                self.right_first(epoch, How::Promote { in_sync: self.asks_sync() })
-                    .await
+                self.right_first(
+                    epoch,
+                    How::Promote {
+                        in_sync: self.asks_sync(),
+                    },
+                )
+                .await
             }
             Order::Promote { .. } if self.state() == PostgresState::Primary => {
                 if self.sim.lock().may_write(&self.host).is_none() {
@@ -119,7 +124,8 @@ impl Program {
         }
         self.take_right(epoch, how).await?;
         let boots = self.sim.lock().state.machines[&self.host].boots;
-        self.remember(|disk| disk.grant = Some((epoch, boots))).await;
+        self.remember(|disk| disk.grant = Some((epoch, boots)))
+            .await;
         let held = self.sim.lock().held(&self.host).is_some();
         if held {
             return Ok(());

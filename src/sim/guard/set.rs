@@ -112,7 +112,9 @@ impl Program {
     }
 
     fn configured(&self) -> usize {
-        self.sim.lock().state.databases[&self.host].synchronous.len()
+        self.sim.lock().state.databases[&self.host]
+            .synchronous
+            .len()
     }
 
     /// The right under which this host writes now.
@@ -132,7 +134,10 @@ impl Program {
         let Ok(state) = self.shared.state().await else {
             return false;
         };
-        let Some(sync) = state.sync.filter(|sync| sync.value.epoch == held.right.epoch) else {
+        let Some(sync) = state
+            .sync
+            .filter(|sync| sync.value.epoch == held.right.epoch)
+        else {
             return false;
         };
         // Written again, so that no earlier write comes true any more.

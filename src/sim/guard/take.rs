@@ -133,7 +133,7 @@ impl Program {
 
     /// Arms the dead-man and remembers the right, then holds it.
     async fn hold(&self, right: Right, holding: Holding) {
-        self.sim.lock().arm(&self.host, holding.until);
+        self.sim.lock().arm(&self.host, &holding);
         self.remember(|disk| disk.right = Some(right)).await;
         let mut core = self.sim.lock();
         core.guard(&self.host).held = Some(Held { right, holding });

@@ -105,7 +105,13 @@ impl SimQuorum {
         let first = self.member.load(Ordering::Relaxed);
         for later in 0..PARTS {
             let (effect, slot) = (effect.clone(), slot.clone());
-            self.send(first + later, needs, effect, slot, self.deadline / 4 * later as u32);
+            self.send(
+                first + later,
+                needs,
+                effect,
+                slot,
+                self.deadline / 4 * later as u32,
+            );
         }
         let answer = slot.await;
         if let Ok((member, _)) = &answer {
@@ -190,7 +196,8 @@ impl Core {
 impl<T: Send + 'static> Request<T> {
     fn arrive(self, core: &mut Core) {
         let host = core.known().members[self.member].clone();
-        let heard = core.state.passes(&self.client.from, &host);
+        let from = &self.client.from;
+        let heard = core.state.passes(from, &host) && !core.state.machines[from].shut_out;
         if !core.serves(&host) || !heard {
             return;
         }
@@ -230,8 +237,7 @@ impl<T: Send + 'static> Request<T> {
             return;
         };
         let host = core.known().members[leader].clone();
-        if !core.serves(&host) || (self.needs == Needs::Majority && !core.has_majority(leader))
-        {
+        if !core.serves(&host) || (self.needs == Needs::Majority && !core.has_majority(leader)) {
             return;
         }
         let by = By {
@@ -296,7 +302,9 @@ impl Quorum for SimQuorum {
 
     async fn read(&self, prefix: &str) -> Result<Reading, QuorumError> {
         let prefix = prefix.to_owned();
-        let read = self.ask_any(Needs::Majority, move |core, _| Ok(core.known().read(&prefix)));
+        let read = self.ask_any(Needs::Majority, move |core, _| {
+            Ok(core.known().read(&prefix))
+        });
         read.await.map(|(_, reading)| reading)
     }
 

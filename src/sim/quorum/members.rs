@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use crate::ids::HostName;
 
-use super::{
-    super::Core,
-    ELECTION, Missed, Quorum, Stale,
-};
+use super::{super::Core, ELECTION, Missed, Quorum, Stale};
 
 /// Between two looks at who hears whom.
 const HEARTBEAT: Duration = Duration::from_millis(200);
@@ -144,7 +141,9 @@ fn mind_stale(core: &mut Core) {
 
 fn elect(core: &mut Core) {
     let members = core.known().members.len();
-    let able: Vec<_> = (0..members).filter(|member| core.has_majority(*member)).collect();
+    let able: Vec<_> = (0..members)
+        .filter(|member| core.has_majority(*member))
+        .collect();
     if able.is_empty() {
         return;
     }
@@ -174,6 +173,7 @@ fn end_leases(core: &mut Core) {
     };
     let moment = core.moment_of(leader);
     for lease in core.known().ended(moment) {
+        core.check_ended(lease);
         core.end_lease(lease, "has run out");
     }
 }

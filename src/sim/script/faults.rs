@@ -46,7 +46,7 @@ impl Draw {
         let database = rng.pick(&names.databases).clone();
         let (one, other) = (rng.pick(&names.sites), rng.pick(&names.sites));
         let (one, other) = (one.clone(), other.clone());
-        match rng.between(0, 14) {
+        match rng.between(0, 15) {
             0 | 1 => Fault::Frozen(database),
             2 => Fault::Frozen(host),
             3 => Fault::GuardStopped(database),
@@ -62,6 +62,7 @@ impl Draw {
                 let by = i64::try_from(rng.between(0, 2 * hour)).expect("small");
                 Fault::WallStep(database, by - hour as i64)
             }
+            14 => Fault::StoreUnreached(database),
             _ => Fault::PostgresKilled(database),
         }
     }
