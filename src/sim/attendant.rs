@@ -132,8 +132,11 @@ impl Attendant {
         if let Some((host, _)) = best {
             let host = host.clone();
             self.helpless = 0;
-            self.order(&host, epoch, Order::Promote { at_least: None })
-                .await;
+            let order = Order::Promote {
+                at_least: None,
+                in_sync: self.synchronous,
+            };
+            self.order(&host, epoch, order).await;
             return;
         }
         self.helpless += 1;

@@ -189,7 +189,6 @@ impl Guard {
     /// What the rules of promises need to know of it.
     fn standing<'a>(&'a self, takes: bool, boot: &'a str) -> Standing<'a> {
         Standing {
-            epoch: Epoch(0),
             takes: takes || self.held.is_some(),
             given: self.disk.promise.as_ref(),
             boot,

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// So many schedules of automatic mode in each part.
-const SHARE: u64 = 1_200;
+const SHARE: u64 = 1_700;
 /// A defect is caught within so many.
 const SOON: u64 = 1_500;
 

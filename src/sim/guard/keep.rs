@@ -243,7 +243,7 @@ fn promise_at(
             if guard.turn {
                 Err(NoPromise::Primary)
             } else if guard.disk.hangs {
-                Err(NoPromise::Primary)
+                Err(NoPromise::Forgetful)
             } else {
                 let answer = guard.standing(takes, &boot).promise(&ask, now);
                 guard.turn = answer.is_ok();
