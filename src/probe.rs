@@ -1,6 +1,10 @@
 //! Looks at everything at once and says what was seen.
 
-use std::{collections::BTreeMap, future::Future, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    time::Duration,
+};
 
 use futures::{
     FutureExt,
@@ -56,13 +60,21 @@ pub async fn snapshot(topology: &Topology, world: &World) -> Snapshot {
 }
 
 /// Asks every guard, load balancer and queue, and waits for none longer than
-/// `patience`. Machines, records and writes are unknown.
-pub async fn glance(topology: &Topology, world: &World, patience: Duration) -> Snapshot {
+/// `patience`, and for those that did not answer lately a part of it: what is
+/// not there must not hold up what is. Machines, records and writes are
+/// unknown.
+pub async fn glance(
+    topology: &Topology,
+    world: &World,
+    patience: Duration,
+    silent: &BTreeSet<HostName>,
+) -> Snapshot {
     let eyes = Eyes {
         topology,
         world,
         machines: BTreeMap::new(),
         patience,
+        silent: silent.clone(),
     };
     let (guards, proxies, queues) = eyes.hosts().await;
     Snapshot {
@@ -86,6 +98,8 @@ struct Eyes<'a> {
     machines: BTreeMap<HostName, MachineAnswer<'a>>,
     /// How long one answer may take.
     patience: Duration,
+    /// Hosts that did not answer the last time.
+    silent: BTreeSet<HostName>,
 }
 
 /// What guards, load balancers and queues said.
@@ -107,6 +121,7 @@ impl<'a> Eyes<'a> {
             world,
             machines: machines.collect(),
             patience: PATIENCE,
+            silent: BTreeSet::new(),
         }
     }
 
@@ -143,7 +158,8 @@ impl<'a> Eyes<'a> {
         F: Future<Output = Result<T, PortError>>,
     {
         let asked = self.topology.hosts_with(role).map(|host| {
-            let answer = know(self.world, self.patience, ask(host));
+            let parts = 1 + 4 * u32::from(self.silent.contains(&host.name));
+            let answer = know(self.world, self.patience / parts, ask(host));
             async move { (host.name.clone(), self.while_up(host, answer).await) }
         });
         join_all(asked).await.into_iter().collect()

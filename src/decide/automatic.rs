@@ -15,7 +15,7 @@ use crate::{
     ids::{HostName, SiteName},
     observation::{Knowledge, RightHolder, StoreSight},
     order::PostgresState,
-    plan::Plan,
+    plan::{Kind, Plan},
     ports::store::RunId,
     right::Moment,
     topology::Role,
@@ -92,7 +92,7 @@ pub enum Act {
 impl Act {
     fn key(&self) -> String {
         match self {
-            Self::Run(plan) => format!("{} {} {}", plan.kind, plan.old, plan.new),
+            Self::Run(_) => self.sentence(),
             Self::Resume(run) | Self::Abandon(run) => format!("run {run}"),
         }
     }
@@ -101,6 +101,10 @@ impl Act {
     #[must_use]
     pub fn sentence(&self) -> String {
         match self {
+            Self::Run(plan) if plan.kind == Kind::Rejoin => {
+                let first = plan.steps.first().map(|planned| planned.step.to_string());
+                format!("rejoin: {}", first.unwrap_or_default())
+            }
             Self::Run(plan) => format!("{} from {} to {}", plan.kind, plan.from, plan.to),
             Self::Resume(run) => format!("go on with run {run}"),
             Self::Abandon(run) => format!("give up run {run}"),

@@ -1,10 +1,13 @@
 //! Looking: often at what answers at once, now and then at everything.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{Remembered, Watcher};
 use crate::{
     coordination::State,
     decide::{Past, Reaction, Sight, Verdict, decide_automatically},
     history::{HistoryError, journals},
+    ids::HostName,
     journal,
     observation::{Knowledge, Snapshot},
     probe,
@@ -25,7 +28,12 @@ impl Watcher {
         let mut snapshot = if everything {
             probe::snapshot(topology, world).await
         } else {
-            probe::glance(topology, world, self.settings.glance).await
+            // Only at the moment when the right has become free: a host that
+            // comes back needs time for its first answer.
+            let before = self.kept.as_ref().filter(|_| state.primary.is_none());
+            let before = before.filter(|kept| holds(kept));
+            let silent = before.map(silent).unwrap_or_default();
+            probe::glance(topology, world, self.settings.glance, &silent).await
         };
         if !everything && let Some(kept) = &self.kept {
             snapshot.machines = kept.machines.clone();
@@ -80,4 +88,20 @@ impl Watcher {
         });
         Ok(past)
     }
+}
+
+/// Whether somebody held the right to write.
+fn holds(snapshot: &Snapshot) -> bool {
+    let store = snapshot.store.known();
+    store.is_some_and(|store| store.primary.is_some())
+}
+
+/// Hosts that did not answer.
+fn silent(snapshot: &Snapshot) -> BTreeSet<HostName> {
+    fn of<T>(seen: &BTreeMap<HostName, Knowledge<T>>) -> impl Iterator<Item = HostName> {
+        let silent = seen.iter().filter(|(_, known)| known.known().is_none());
+        silent.map(|(host, _)| host.clone())
+    }
+    let hosts = of(&snapshot.guards).chain(of(&snapshot.proxies));
+    hosts.chain(of(&snapshot.queues)).collect()
 }

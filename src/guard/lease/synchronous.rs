@@ -12,6 +12,7 @@ use crate::{
     guard::{Guard, config::OnStandbyLoss, server, settings, supervise::ConvergeError},
     ids::{HostName, Lsn},
     order::{Downstream, PostgresState},
+    ports::quorum::Revision,
     right::{Seen, SyncStep, Synced, next_sync},
 };
 
@@ -30,8 +31,8 @@ const SOON: Duration = Duration::from_millis(10);
 pub struct Set {
     /// Members of `sync` as this holder wrote or read them.
     pub stored: BTreeSet<HostName>,
-    /// The right for which `stored` was read.
-    read_for: Option<crate::coordination::Right>,
+    /// The right for which `stored` was read, and when it was last written.
+    read_for: Option<(crate::coordination::Right, Revision)>,
     /// End of the log when PostgreSQL had named a new standby.
     pub mark: Option<Lsn>,
     /// After a crash: end of the log that no standby has confirmed yet.
@@ -156,7 +157,8 @@ impl Guard {
 
     /// The members as the store has them, once for each right.
     async fn read_set(&self, lease: &Lease, held: &Held) -> Result<bool, ConvergeError> {
-        if lease.set().read_for == Some(held.right) {
+        let known = lease.set().read_for;
+        if known.is_some_and(|(right, _)| right == held.right) {
             return Ok(true);
         }
         let state = lease.shared.state().await.map_err(store)?;
@@ -166,10 +168,11 @@ impl Guard {
         else {
             return Ok(false);
         };
-        let mut set = lease.set();
-        set.stored = sync.value.members;
-        set.read_for = Some(held.right);
-        set.mark = None;
+        // Written again, so that no earlier write that was not answered comes
+        // true any more.
+        self.write_set(lease, held, sync.value.members, sync.modified)
+            .await?;
+        lease.set().mark = None;
         Ok(true)
     }
 
@@ -179,6 +182,21 @@ impl Guard {
         held: &Held,
         members: BTreeSet<HostName>,
     ) -> Result<Duration, ConvergeError> {
+        let Some((_, over)) = lease.set().read_for else {
+            return Ok(SOON);
+        };
+        self.write_set(lease, held, members.clone(), over).await?;
+        tracing::info!(?members, "who has every acknowledged commit");
+        Ok(Duration::ZERO)
+    }
+
+    async fn write_set(
+        &self,
+        lease: &Lease,
+        held: &Held,
+        members: BTreeSet<HostName>,
+        over: Revision,
+    ) -> Result<(), ConvergeError> {
         let sync = SyncSet {
             primary: self.config.host.clone(),
             members: members.clone(),
@@ -186,16 +204,12 @@ impl Guard {
         };
         // What was not answered may be written: the next look reads it.
         lease.set().read_for = None;
-        lease
-            .shared
-            .write_sync(&held.right, &sync)
-            .await
-            .map_err(store)?;
-        tracing::info!(?members, "who has every acknowledged commit");
+        let written = lease.shared.replace_sync(&held.right, &sync, over).await;
+        let written = written.map_err(store)?;
         let mut set = lease.set();
         set.stored = members;
-        set.read_for = Some(held.right);
-        Ok(Duration::ZERO)
+        set.read_for = Some((held.right, written));
+        Ok(())
     }
 
     async fn configure(
