@@ -44,7 +44,7 @@ pub use self::{
         Access, Application, ConfigError, GuardConfig, Login, Peer, Timing, TlsFiles, is_owned,
     },
     lease::{DeadManError, run_dead_man},
-    orders::{LOCAL_RUN, order_name},
+    orders::order_name,
     secure::socket,
     settings::slot_name,
     store::StoreError,

@@ -155,6 +155,29 @@ pub struct OrderRequest {
     pub order: Order,
 }
 
+/// Run of orders given on the host itself, which belong to no epoch.
+pub const LOCAL_RUN: &str = "local";
+
+impl OrderRequest {
+    /// Whether a guard may take it that accepted `newest` from `holder` last:
+    /// nothing newer was there, and the epoch is not another run's.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn is_current(&self, newest: Epoch, holder: Option<&str>) -> Result<(), String> {
+        let asked = self.epoch;
+        if asked < newest {
+            return Err(format!("epoch {asked} is older than {newest}"));
+        }
+        match holder {
+            Some(holder) if asked == newest && holder != self.run && self.run != LOCAL_RUN => {
+                Err(format!("epoch {asked} belongs to run {holder}"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// What a guard can be told. Each is "make it so": told twice, the second
 /// finds nothing to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -218,4 +241,30 @@ pub enum OrderAnswer {
         why: String,
         status: Box<GuardStatus>,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_belongs_to_the_run_that_brought_it() {
+        for (epoch, run, current) in [
+            (3, "first", false),
+            (4, "first", true),
+            (4, "second", false),
+            (4, LOCAL_RUN, true),
+            (5, "second", true),
+        ] {
+            let request = OrderRequest {
+                run: run.to_owned(),
+                epoch: Epoch(epoch),
+                order: Order::Checkpoint,
+            };
+            let answer = request.is_current(Epoch(4), Some("first"));
+            assert_eq!(answer.is_ok(), current, "{epoch} of {run}: {answer:?}");
+            let unowned = request.is_current(Epoch(4), None);
+            assert_eq!(unowned.is_ok(), epoch >= 4, "{epoch} of {run}: {unowned:?}");
+        }
+    }
 }

@@ -159,7 +159,7 @@ async fn give(
     let status = connection.status(PATIENCE).await;
     let status = status.map_err(|error| broken(&error))?;
     let request = OrderRequest {
-        run: guard::LOCAL_RUN.to_owned(),
+        run: crate::order::LOCAL_RUN.to_owned(),
         // The epoch that is in force: it supersedes nobody's run.
         epoch: status.epoch.max(Epoch(1)),
         order,
