@@ -122,7 +122,7 @@ fn a_set_that_is_written_in_the_wrong_order_is_caught() {
 
 #[test]
 fn a_set_whose_writes_come_true_late_is_caught() {
-    is_caught(Mutation::TrustUnanswered, "converges", 0);
+    is_caught(Mutation::TrustUnanswered, "converges", 800);
 }
 
 #[test]
