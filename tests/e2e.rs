@@ -11,6 +11,8 @@ mod account;
 mod automatic;
 #[path = "e2e/cloud.rs"]
 mod cloud;
+#[path = "e2e/faults.rs"]
+mod faults;
 #[path = "e2e/hosts.rs"]
 mod hosts;
 #[path = "e2e/lab.rs"]
@@ -68,6 +70,15 @@ fn one_site_in_three_tiers() {
 #[ignore = "needs a lab: scripts/test"]
 fn the_store_in_three_places() {
     explained(Some(automatic::TOPOLOGY.as_ref()), automatic::story);
+}
+
+#[test]
+#[ignore = "needs a lab: scripts/test"]
+fn faults_under_automatic_mode() {
+    let keep = std::env::var_os("HAFAIL_E2E_KEEP").is_some();
+    let directory = tempfile::tempdir().unwrap();
+    let topology = faults::topology(directory.path());
+    explained(Some(&topology), || faults::story(&topology, keep));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::{
     fs,
     io::{self, Write},
     path::{Path, PathBuf},
-    sync::RwLock,
+    sync::{Mutex, RwLock},
 };
 
 use serde::{Deserialize, Serialize};
@@ -91,6 +91,8 @@ pub enum StoreError {
 pub struct Store {
     path: PathBuf,
     current: RwLock<Persisted>,
+    /// Held while a change is made: each begins with what the last one left.
+    writing: Mutex<()>,
 }
 
 impl Store {
@@ -109,6 +111,7 @@ impl Store {
         Ok(Self {
             path,
             current: RwLock::new(current),
+            writing: Mutex::default(),
         })
     }
 
@@ -128,6 +131,7 @@ impl Store {
 
     /// Changes the memory: durable when this returns, unchanged on error.
     pub fn update(&self, change: impl FnOnce(&mut Persisted)) -> Result<(), StoreError> {
+        let _writing = self.writing.lock().expect("no holder of this lock panics");
         let mut next = self.get();
         change(&mut next);
         if next == *self.read() {
@@ -207,6 +211,24 @@ mod tests {
             })
             .unwrap();
         assert_eq!(Store::open(dir.path()).unwrap().get(), store.get());
+    }
+
+    #[test]
+    fn changes_at_once_are_all_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..25 {
+                        store
+                            .update(|state| state.epoch = state.epoch.next())
+                            .unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(store.get().epoch, Epoch(100));
     }
 
     #[test]

@@ -170,6 +170,24 @@ impl Hafail {
         }
     }
 
+    /// Waits until `status` finds nothing but this.
+    #[track_caller]
+    pub fn healthy_but(&self, permitted: &[&str]) {
+        let deadline = Instant::now() + Duration::from_secs(90);
+        loop {
+            let status = self.run(&["status"]);
+            let page = status.json();
+            let findings = page["findings"].as_array().cloned().unwrap_or_default();
+            let mut others = findings.iter().filter(|finding| {
+                finding["severity"] != "good" && !permitted.iter().any(|id| finding["id"] == **id)
+            });
+            if page["primary"].is_string() && others.next().is_none() {
+                return;
+            }
+            assert!(Instant::now() < deadline, "not healthy: {status}");
+        }
+    }
+
     /// 100 votes, each accepted and persisted, and no other.
     #[track_caller]
     pub fn counts_every_vote(&self) {
