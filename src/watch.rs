@@ -1,5 +1,5 @@
 //! A watcher: looks, says what it sees, and, where it leads, does what
-//! [`decide_automatically`] says. Everything outside is reached through ports,
+//! [`crate::decide::decide_automatically`] says. Everything outside is reached through ports,
 //! so the same watcher runs in the simulation.
 
 mod act;

@@ -295,6 +295,35 @@ fn a_lost_standby_leaves_the_set_before_commits_go_on_without_it() {
     });
 }
 
+/// What the standby has not confirmed is shown to nobody after the crash; that
+/// it is lost is no reason to wait for it for ever.
+#[test]
+fn a_primary_that_crashed_serves_once_its_log_is_confirmed_or_the_standby_has_left() {
+    with_hosts(2, async |mut hosts| {
+        coordinated(&mut hosts).await;
+        hosts.nodes[1].power_off();
+        let pid = hosts.nodes[0].postmaster().unwrap();
+        signal(pid, Signal::KILL);
+        hosts.wait_state(0, PostgresState::Primary).await;
+        let standby = "db2".parse().unwrap();
+        let shared = hosts.shared();
+        let begin = Instant::now();
+        loop {
+            let in_set = shared.state().await.unwrap().has_all(&standby);
+            let served = hosts.ask(0, "GET", "/primary").await == 200;
+            // Asked in this order: what is served has left the set before.
+            assert!(!(served && in_set && shared.state().await.unwrap().has_all(&standby)));
+            if served {
+                break;
+            }
+            assert!(begin.elapsed() < LONG, "it never serves");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        hosts.insert(0, 1, 10).await;
+        hosts
+    });
+}
+
 fn signal_children(hosts: &Hosts, n: usize, what: Signal) {
     for pid in hosts.nodes[n].processes() {
         signal(pid, what);

@@ -75,11 +75,18 @@ impl Lease {
 impl Set {
     /// Whether the standby streams. A member that has just lost its connection
     /// takes it up again within moments, as after a restart of this primary:
-    /// it stays for a while, and commits wait.
-    fn streams(&mut self, host: &HostName, now_streams: bool, now: Instant) -> bool {
-        if now_streams {
-            let _ = self.streamed.insert(host.clone(), now);
-            return true;
+    /// it stays for a while, and commits wait. One that is connected and says
+    /// nothing has had its while.
+    fn streams(&mut self, host: &HostName, row: Option<&Downstream>, now: Instant) -> bool {
+        if let Some(row) = row {
+            let heard = self.is_heard(host.as_str(), row.replied_at.as_ref(), now);
+            if heard && row.state == "streaming" {
+                let _ = self.streamed.insert(host.clone(), now);
+                return true;
+            }
+            if !heard {
+                return false;
+            }
         }
         let lately = self.streamed.get(host);
         let lately = lately.is_some_and(|last| now.duration_since(*last) < SILENT);
@@ -96,7 +103,12 @@ impl Guard {
         let mut looks = self.view.subscribe();
         loop {
             let pause = match self.keep_set(lease).await {
-                Ok(pause) => pause,
+                Ok(pause) if lease.is_confirmed() || lease.held().is_none() => pause,
+                Ok(_) => {
+                    // Users wait: the next look is taken at once.
+                    self.look.notify_one();
+                    SOON
+                }
                 Err(error) => {
                     tracing::warn!(%error, "who confirms commits is not as it should be");
                     PERIOD
@@ -118,11 +130,6 @@ impl Guard {
             return Ok(PERIOD);
         }
         self.confirm(lease);
-        if !lease.is_confirmed() {
-            // Users wait: the next look is taken at once.
-            self.look.notify_one();
-            return Ok(SOON);
-        }
         if !self.config.synchronous {
             return Ok(PERIOD);
         }
@@ -251,12 +258,9 @@ impl Guard {
         peers
             .map(|peer| {
                 let row: Option<&Downstream> = standbys.get(peer.as_str());
-                let heard = row
-                    .is_some_and(|row| set.is_heard(peer.as_str(), row.replied_at.as_ref(), now));
-                let streams = heard && row.is_some_and(|row| row.state == "streaming");
                 Seen {
                     host: peer.clone(),
-                    streaming: set.streams(peer, streams, now),
+                    streaming: set.streams(peer, row, now),
                     confirms: row.is_some_and(|row| row.sync_state == "sync"),
                     flushed: row.and_then(|row| row.flushed),
                 }
