@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{
     account,
-    lab::{Ended, Hafail, Started, chapter, on_host, variant},
+    lab::{Ended, Hafail, Started, chapter, on_host, try_on_host, variant},
 };
 
 const DEPLOYMENT: &str = "automatic";
@@ -58,6 +58,9 @@ pub fn story(topology: &Path, keep: bool) {
     world.the_store_loses_its_majority();
     world.the_leader_dies_in_the_middle();
     world.nothing_is_done_while_paused();
+    world.the_promoted_primary_dies_as_well();
+    world.both_databases_lose_power();
+    world.a_rewind_fails();
     world.a_region_goes_dark();
     if !keep {
         hafail.run(&["destroy", "--yes"]).with(0);
@@ -225,6 +228,78 @@ impl World<'_> {
         settled(self.hafail);
     }
 
+    /// The old primary may lack what the new one acknowledged alone: it is not
+    /// promoted, and the refusal says what would unblock it.
+    fn the_promoted_primary_dies_as_well(&self) {
+        let _chapter = chapter("the promoted primary dies as well");
+        let first = primary(self.hafail);
+        let second = other(&first);
+        account::power_off(DEPLOYMENT, &first);
+        self.until_primary_is(second);
+        account::power_off(DEPLOYMENT, second);
+        account::power_on(DEPLOYMENT, &first);
+        let begun = Instant::now();
+        let why = loop {
+            let why = self.hafail.run(&["why", "--last", "1"]).with(0);
+            if why.stdout.contains("not-known-in-sync") {
+                break why;
+            }
+            assert!(begun.elapsed() < SETTLED, "not refused: {why}");
+        };
+        why.says("commits on").says("--allow-data-loss any");
+        account::power_on(DEPLOYMENT, second);
+        self.until_primary_is(second);
+        settled(self.hafail);
+    }
+
+    /// Whichever is back first.
+    fn both_databases_lose_power(&self) {
+        for old_first in [true, false] {
+            let back = if old_first { "old primary" } else { "standby" };
+            let title = format!("both databases lose power, the {back} is back first");
+            let _chapter = chapter(&title);
+            let old = primary(self.hafail);
+            let (first, second) = match old_first {
+                true => (old.as_str(), other(&old)),
+                false => (other(&old), old.as_str()),
+            };
+            std::thread::scope(|scope| {
+                for host in DATABASES {
+                    scope.spawn(|| account::power_off(DEPLOYMENT, host));
+                }
+            });
+            account::power_on(DEPLOYMENT, first);
+            self.until_primary_is(first);
+            account::power_on(DEPLOYMENT, second);
+            settled(self.hafail);
+            self.under_load("3s", || {});
+        }
+    }
+
+    /// The old primary is copied anew, into another directory.
+    fn a_rewind_fails(&self) {
+        let _chapter = chapter("a rewind fails");
+        let before = primary(self.hafail);
+        let tool = "/usr/lib/postgresql/15/bin/pg_rewind";
+        let broken = format!(
+            "mv {tool} {tool}.away; printf '#!/bin/sh\nexit 1\n' > {tool}; chmod 755 {tool}"
+        );
+        on_host(DEPLOYMENT, &before, &broken);
+        let seen = self.under_load("20s", || cut(&before, &[], 8));
+        assert_ne!(seen.primary, before);
+        settled(self.hafail);
+        let kept = "ls -d /var/lib/hafail/postgresql/15/data-* | wc -l";
+        let directories = on_host(DEPLOYMENT, &before, kept);
+        assert!(
+            directories.trim() != "1",
+            "the old directory is kept: {directories}"
+        );
+        let mended = format!(
+            "mv {tool}.away {tool}; hafail guard order --config /etc/hafail/guard.json drop-kept"
+        );
+        on_host(DEPLOYMENT, &before, &mended);
+    }
+
     /// The names move as well.
     fn a_region_goes_dark(&self) {
         let _chapter = chapter("the primary's region goes dark, and is back");
@@ -336,7 +411,7 @@ impl Direct {
     fn stop(&self) {
         // The host may be off: then its writer is gone as well.
         let script = "kill $(cat /run/direct.pid) || true";
-        let _ = std::panic::catch_unwind(|| on_host(DEPLOYMENT, self.0, script));
+        let _ = try_on_host(DEPLOYMENT, self.0, script);
     }
 }
 
@@ -344,8 +419,7 @@ impl Direct {
 /// the writer changes, it changes once.
 fn one_writer_at_a_time() {
     let commits = |host: &str| -> Vec<u64> {
-        let read = || on_host(DEPLOYMENT, host, "cat /run/direct.log 2>/dev/null || true");
-        let text = std::panic::catch_unwind(read).unwrap_or_default();
+        let text = try_on_host(DEPLOYMENT, host, "cat /run/direct.log").stdout;
         text.lines().filter_map(|line| line.parse().ok()).collect()
     };
     let mut all: Vec<(u64, usize)> = Vec::new();

@@ -329,6 +329,12 @@ impl Started {
 /// A script as root on a host, by the lab and not by hafail.
 #[track_caller]
 pub fn on_host(deployment: &str, host: &str, script: &str) -> String {
+    try_on_host(deployment, host, script).with(0).stdout
+}
+
+/// The same, where the host may be off.
+#[track_caller]
+pub fn try_on_host(deployment: &str, host: &str, script: &str) -> Ended {
     let site = match host.split_once('-') {
         Some((site, _)) => site,
         None if host == "witness" => host,
@@ -337,10 +343,7 @@ pub fn on_host(deployment: &str, host: &str, script: &str) -> String {
     let name = format!("{deployment}/{site}/instance/{host}");
     let mut command = Command::new("hafail-lab");
     command.args(["exec", &name, "--", "bash", "-euc", script]);
-    Started::new(format!("on {host}: {script}"), command)
-        .end()
-        .with(0)
-        .stdout
+    Started::new(format!("on {host}: {script}"), command).end()
 }
 
 /// Runs `check` and explains a failure before it is passed on.
