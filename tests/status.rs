@@ -225,6 +225,7 @@ fn healthy(topology: &Topology, active: &str) -> View {
         .into(),
         names: BTreeMap::new(),
         members: BTreeMap::new(),
+        automatic: Knowledge::Absent,
         runs: Knowledge::Known(vec![RunLine {
             id: "20260102T020000-a1b2".into(),
             started: "2026-01-02T02:00:00Z".into(),
@@ -664,4 +665,243 @@ fn a_store_says_which_members_are_away() {
     assert_eq!(ids(&topology, &view), [("store-lost", Severity::Degraded)]);
     with(&mut view, [away(), away(), away()]);
     assert_eq!(ids(&topology, &view), [("store-unseen", Severity::Unseen)]);
+}
+
+mod coordination {
+    use hafail::{
+        coordination::{Cooldown, Decision, Leader, Pause, Primary, Said, SyncSet, Taken},
+        decide::{Act, Reaction, Reason, Refusal},
+        order::LeaseStatus,
+        ports::{
+            quorum::MemberHealth,
+            store::{Holder, RunId},
+        },
+        status::Automatic,
+    };
+
+    use super::*;
+
+    fn topology() -> Topology {
+        let text = include_str!("../topologies/automatic.yaml");
+        Topology::parse(text, "automatic.yaml").unwrap_or_else(|problems| panic!("{problems:?}"))
+    }
+
+    fn decision(reaction: Reaction) -> Option<Decision> {
+        Some(Decision {
+            at: "2026-01-02T03:00:00Z".into(),
+            by: host("site1-lb"),
+            findings: Vec::new(),
+            reaction,
+        })
+    }
+
+    fn refusal() -> Refusal {
+        Refusal {
+            reason: Reason::StandbyUnknown,
+            message: "nothing is seen of site2-db".into(),
+            evidence: Vec::new(),
+            next: vec!["hafail logs site2-db".into()],
+        }
+    }
+
+    /// All is well, and three watchers speak.
+    fn automatic() -> Automatic {
+        let said = Said {
+            guards: BTreeMap::new(),
+            balancers: BTreeMap::new(),
+            writes: None,
+        };
+        let (db, epoch) = (host("site1-db"), Epoch(3));
+        Automatic {
+            primary: Some(Primary {
+                host: db.clone(),
+                epoch,
+                timeline: None,
+                lsn: None,
+            }),
+            last: Some(Taken {
+                epoch,
+                host: db.clone(),
+            }),
+            sync: Some(SyncSet {
+                primary: db,
+                members: [host("site2-db")].into(),
+                epoch,
+            }),
+            leader: Some(Leader {
+                host: host("site1-lb"),
+                since: "2026-01-01T00:00:00Z".into(),
+            }),
+            watchers: ["site1-lb", "site2-lb", "witness"]
+                .map(|name| (host(name), said.clone()))
+                .into(),
+            decision: decision(Reaction::Rest),
+            ..Automatic::default()
+        }
+    }
+
+    fn view(topology: &Topology, change: impl FnOnce(&mut Automatic)) -> View {
+        let mut view = healthy(topology, "site1");
+        lease(&mut view, false);
+        let mut automatic = automatic();
+        change(&mut automatic);
+        view.automatic = Knowledge::Known(automatic);
+        view
+    }
+
+    fn lease(view: &mut View, by_promises: bool) {
+        database(view, "site1-db", |status| {
+            status.lease = Some(LeaseStatus {
+                epoch: Epoch(3),
+                left_ms: 2412,
+                by_promises,
+                members: [host("site2-db")].into(),
+            });
+        });
+    }
+
+    /// The finding of that id, which must be there.
+    #[track_caller]
+    fn finding(topology: &Topology, view: &View, id: &str) -> (Severity, Option<String>) {
+        let found = findings(topology, view);
+        let one = found.iter().find(|finding| finding.id == id);
+        let one = one.unwrap_or_else(|| panic!("no {id}: {found:?}"));
+        (one.severity, one.next.clone())
+    }
+
+    #[test]
+    fn automatic_page() {
+        let topology = topology();
+        let mut all_well = view(&topology, |_| {});
+        assert_eq!(ids(&topology, &all_well), [("healthy", Severity::Good)]);
+        if let Knowledge::Known(known) = &mut all_well.automatic {
+            known.watchers.remove(&host("witness"));
+            known.pause = Some(Pause {
+                why: "new disks".into(),
+                by: "ann@desk".into(),
+                until: "2026-01-02T04:00:00Z".into(),
+            });
+            known.lock = Some(Holder {
+                what: "deploy".into(),
+                run: RunId("deploy".into()),
+                operator: "ann".into(),
+                machine: "desk".into(),
+                process: 7,
+                since: "2026-01-02T03:03:00Z".into(),
+            });
+            known.decision = decision(Reaction::Blocked(refusal()));
+        }
+        insta::assert_snapshot!(page(&topology, &all_well, PLAIN));
+        let document = document(&topology, &all_well, &[]);
+        let seen = &document["seen"]["automatic"]["known"];
+        assert_eq!(seen["primary"]["host"], "site1-db");
+        assert_eq!(seen["lock"]["what"], "deploy");
+    }
+
+    #[test]
+    fn each_obstacle_has_its_finding_and_its_command() {
+        let topology = topology();
+        let act = || Act::Resume(RunId("r1".into()));
+        type Break = fn(&mut Automatic);
+        let table: [(&str, Severity, &str, Break); 6] = [
+            ("no-lease", Severity::Critical, "hafail why", |it| {
+                it.primary = None
+            }),
+            ("no-watcher-leads", Severity::Degraded, "hafail why", |it| {
+                it.leader = None
+            }),
+            (
+                "watcher-silent",
+                Severity::Degraded,
+                "hafail logs site2-lb",
+                |it| {
+                    it.watchers.remove(&host("site2-lb"));
+                },
+            ),
+            (
+                "blocked",
+                Severity::Critical,
+                "hafail logs site2-db",
+                |it| it.decision = decision(Reaction::Blocked(refusal())),
+            ),
+            ("cooldown", Severity::Degraded, "hafail acknowledge", |it| {
+                it.cooldown = Some(Cooldown {
+                    run: "r0".into(),
+                    since: "2026-01-02T03:00:00Z".into(),
+                });
+            }),
+            ("store-strange", Severity::Degraded, "hafail deploy", |it| {
+                it.strange = vec!["live/sync".into()]
+            }),
+        ];
+        for (id, severity, next, break_it) in table {
+            let view = view(&topology, break_it);
+            let found = finding(&topology, &view, id);
+            assert_eq!(found, (severity, Some(next.to_owned())), "{id}");
+        }
+        let withheld = |change: fn(&mut Automatic)| {
+            let view = view(&topology, |it| {
+                let why = "for a reason".into();
+                it.decision = decision(Reaction::Withheld { act: act(), why });
+                change(it);
+            });
+            finding(&topology, &view, "withheld").1.unwrap()
+        };
+        assert_eq!(withheld(|_| {}), "hafail why");
+        let paused = withheld(|it| {
+            it.pause = Some(Pause {
+                why: "w".into(),
+                by: "b".into(),
+                until: "u".into(),
+            });
+        });
+        assert_eq!(paused, "hafail pause --end");
+    }
+
+    #[test]
+    fn a_primary_by_promises_is_not_without_the_right() {
+        let topology = topology();
+        let mut view = view(&topology, |it| it.primary = None);
+        lease(&mut view, true);
+        let found = ids(&topology, &view);
+        assert_eq!(found, [("by-promises", Severity::Degraded)]);
+        assert!(page(&topology, &view, PLAIN).contains("site1-db, 2412 ms left by promises"));
+    }
+
+    #[test]
+    fn a_store_that_is_not_seen_says_nothing_of_its_keys() {
+        let topology = topology();
+        let mut view = view(&topology, |_| {});
+        view.automatic = Knowledge::unknown("no answer");
+        let unseen = ("coordination-unseen", Severity::Unseen);
+        assert_eq!(ids(&topology, &view), [unseen]);
+        let why = "no answer".to_owned();
+        let away = MemberHealth::Unknown { why };
+        view.members = [("witness".to_owned(), away)].into();
+        assert_eq!(ids(&topology, &view), [("store-unseen", Severity::Unseen)]);
+    }
+
+    #[test]
+    fn a_run_that_somebody_works_on_needs_no_resume() {
+        let topology = topology();
+        let mut view = view(&topology, |it| {
+            it.lock = Some(Holder {
+                what: "failover".into(),
+                run: RunId("r1".into()),
+                operator: "hafail watch".into(),
+                machine: "witness".into(),
+                process: 1,
+                since: String::new(),
+            });
+        });
+        view.runs = Knowledge::Known(vec![RunLine {
+            id: "r1".into(),
+            started: "2026-01-02T03:00:00Z".into(),
+            what: "failover to site2".into(),
+            outcome: "not finished".into(),
+            unfinished: true,
+        }]);
+        let under_way = ("run-under-way", Severity::Degraded);
+        assert_eq!(ids(&topology, &view), [under_way]);
+    }
 }

@@ -59,13 +59,19 @@ pub(super) async fn journals(
     topology: &Topology,
     world: &World,
 ) -> Result<Box<dyn Store>, CommandError> {
-    let Some(quorum) = &world.quorum else {
+    let Some(journals) = shared_journals(topology, world) else {
         return Ok(Box::new(store(context, topology)?));
     };
+    journals.shared().state().await?;
+    Ok(Box::new(journals))
+}
+
+/// The journals in the shared store, where there is one; asks nobody.
+pub(super) fn shared_journals(topology: &Topology, world: &World) -> Option<SharedJournals> {
+    let quorum = world.quorum.as_ref()?;
     let shared = Shared::new(Arc::clone(quorum), &topology.name);
-    shared.state().await?;
     let clock = Arc::clone(&world.clock);
-    Ok(Box::new(SharedJournals::new(shared, topology.lease, clock)))
+    Some(SharedJournals::new(shared, topology.lease, clock))
 }
 
 /// The shared store of a deployment.
@@ -93,7 +99,7 @@ impl From<QuorumError> for CommandError {
             .id("store-lost")
             .because(&error)
             .hint("see which members run: hafail status")
-            .hint("give a lost member its place again: hafail run deploy-etcd --hosts HOST")
+            .hint("give a lost member its place again: hafail run deploy-etcd --host HOST")
     }
 }
 

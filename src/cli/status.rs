@@ -56,7 +56,8 @@ struct Page<'a> {
     context: &'a Context,
     topology: &'a Topology,
     seen: Seen,
-    /// None where there is no journal, or none can be read.
+    /// The journal of this machine; none where there is none, or it cannot be
+    /// read.
     store: Option<JournalDirectory>,
     /// What was drawn last, without its time.
     last: Option<String>,
@@ -76,12 +77,14 @@ impl<'a> Page<'a> {
     }
 
     async fn draw(&mut self, deployment: &Deployment) -> Exit {
+        let shared = super::operating::shared_journals(self.topology, &deployment.world);
+        let own = self.store.as_ref().map(|store| store as &dyn Store);
         let mut view = view(Places {
             topology: self.topology,
             world: &deployment.world,
             remote: &*deployment.remote,
             found: &deployment.found,
-            store: self.store.as_ref().map(|store| store as &dyn Store),
+            store: shared.as_ref().map(|store| store as &dyn Store).or(own),
         })
         .await;
         self.seen.exchange(&mut view);

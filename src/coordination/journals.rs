@@ -54,6 +54,12 @@ impl SharedJournals {
         }
     }
 
+    /// The keys that the journals are among.
+    #[must_use]
+    pub fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     async fn lock(&self, lease: LeaseId, holder: &Holder) -> Result<Revision, StoreError> {
         let when = [self.shared.as_read(LOCK, None)];
         let then = [

@@ -1,6 +1,7 @@
 //! What the leading watcher does about what it sees. Pure, like every
 //! decision: its memory and the time are arguments.
 
+mod sentence;
 mod standbys;
 
 use std::{collections::BTreeMap, time::Duration};

@@ -8,7 +8,7 @@ use std::{
 use futures::future::join_all;
 use tokio::time::timeout;
 
-use super::{hosts, snapshot};
+use super::{hosts, snapshot, store::automatic};
 use crate::{
     ids::HostName,
     journal::{self, Phase},
@@ -52,11 +52,12 @@ pub async fn view(places: Places<'_>) -> View {
         store,
     } = places;
     let missing = missing(topology, found);
-    let (snapshot, hosts, names, members, runs) = futures::join!(
+    let (snapshot, hosts, names, members, automatic, runs) = futures::join!(
         snapshot(topology, world),
         hosts::facts(topology, remote, &missing),
         names(topology, world),
         members(world),
+        automatic(topology, world),
         runs(store),
     );
     let clusters = snapshot.clusters();
@@ -68,6 +69,7 @@ pub async fn view(places: Places<'_>) -> View {
         addresses: addresses.collect(),
         names,
         members,
+        automatic,
         runs: match runs {
             Knowledge::Known(runs) => Knowledge::Known(lines(&runs, &clusters)),
             Knowledge::Absent => Knowledge::Absent,

@@ -7,6 +7,7 @@ use crate::{
     ids::HostName,
     observation::{Knowledge, RightHolder, StoreSight},
     ports::World,
+    status::Automatic,
     topology::Topology,
 };
 
@@ -19,6 +20,19 @@ pub async fn sight(topology: &Topology, world: &World) -> Knowledge<StoreSight> 
     match shared.state().await {
         Ok(state) => Knowledge::Known(seen(topology, &state)),
         Err(error) => Knowledge::unknown(error),
+    }
+}
+
+/// What the store says, for people; absent where there is none.
+pub async fn automatic(topology: &Topology, world: &World) -> Knowledge<Automatic> {
+    let Some(quorum) = &world.quorum else {
+        return Knowledge::Absent;
+    };
+    let shared = Shared::new(Arc::clone(quorum), &topology.name);
+    let (state, decisions) = futures::join!(shared.state(), shared.decisions());
+    match (state, decisions) {
+        (Ok(state), Ok(mut decisions)) => Knowledge::Known(Automatic::new(state, decisions.pop())),
+        (Err(error), _) | (_, Err(error)) => Knowledge::unknown(error),
     }
 }
 

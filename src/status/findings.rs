@@ -3,9 +3,10 @@
 
 use serde::Serialize;
 
-use super::{databases, places, store, view::View};
+use super::{automatic, databases, places, store, view::View};
 use crate::{
     observation::{Knowledge, WriteAnswer},
+    ports::store::Holder,
     topology::{Role, Topology},
 };
 
@@ -61,6 +62,7 @@ pub fn findings(topology: &Topology, view: &View) -> Vec<Finding> {
     }
     let mut all = Vec::new();
     all.extend(runs(view));
+    all.extend(automatic::findings(topology, view));
     all.extend(databases::databases(topology, view));
     all.extend(writes(topology, view));
     let dark = places::dark_sites(topology, view).into_iter();
@@ -89,6 +91,10 @@ fn runs(view: &View) -> Vec<Finding> {
     let unfinished = runs.iter().filter(|run| run.unfinished);
     let mut found: Vec<Finding> = unfinished
         .map(|run| {
+            if let Some(holder) = worked_on(view, &run.id) {
+                let text = format!("{holder} works on run {} ({})", run.id, run.what);
+                return Finding::new("run-under-way", Severity::Degraded, text);
+            }
             let text = format!("run {} ({}) is {}", run.id, run.what, run.outcome);
             Finding::new("run-unfinished", Severity::Critical, text).next("hafail resume")
         })
@@ -98,6 +104,12 @@ fn runs(view: &View) -> Vec<Finding> {
         found.push(Finding::new("journal-unseen", Severity::Unseen, text));
     }
     found
+}
+
+/// Who holds the lock for that run, by the shared store.
+fn worked_on<'a>(view: &'a View, run: &str) -> Option<&'a Holder> {
+    let lock = view.automatic.known()?.lock.as_ref();
+    lock.filter(|holder| holder.run.0 == run)
 }
 
 /// What a write through each site's load balancer says. Without any primary

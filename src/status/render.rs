@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde_json::json;
 
 use super::{
+    automatic,
     findings::{Finding, Severity},
     store, tables,
     unseen::unseen,
@@ -36,6 +37,7 @@ pub fn render(topology: &Topology, view: &View, findings: &[Finding], look: Look
         tables::databases(topology, view),
         tables::balancers(view),
         tables::queues(view),
+        automatic::table(topology, view),
         store::table(view),
         tables::names(topology, view),
         tables::runs(view),

@@ -7,6 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::automatic::Automatic;
 use crate::{
     ids::{HostName, SiteName},
     observation::{AddressRecord, Knowledge, Snapshot},
@@ -29,6 +30,9 @@ pub struct View {
     /// Members of the shared store; none where there is no store.
     #[serde(default)]
     pub members: BTreeMap<String, MemberHealth>,
+    /// What the shared store says; absent where nothing is automatic.
+    #[serde(default, skip_serializing_if = "Knowledge::is_absent")]
+    pub automatic: Knowledge<Automatic>,
     /// The last runs, newest first.
     pub runs: Knowledge<Vec<RunLine>>,
 }
