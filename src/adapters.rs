@@ -9,6 +9,7 @@ pub mod etcd;
 pub mod guard_client;
 pub mod guards;
 pub mod journal_file;
+pub mod kept_lock;
 pub mod ledger;
 pub mod machines;
 pub mod notices;

@@ -15,3 +15,5 @@ mod faults;
 mod keys;
 #[path = "etcd/leases.rs"]
 mod leases;
+#[path = "etcd/locks.rs"]
+mod locks;

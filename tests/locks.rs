@@ -238,3 +238,30 @@ async fn nothing_is_deployed_over_a_half_done_failover() {
         assert_eq!(output.status.code(), ACCESS, "{args:?}: {}", said(&output));
     }
 }
+
+#[tokio::test]
+async fn a_first_automatic_deploy_has_no_store_to_lock() {
+    let desk = Desk::new();
+    let automatic = ["-t", "topologies/automatic.yaml"];
+    for args in [&["deploy", "--yes"][..], &["run", "deploy-redis"]] {
+        let output = desk.hafail(&[args, &automatic].concat());
+        let text = said(&output);
+        assert_eq!(output.status.code(), ACCESS, "{args:?}: {text}");
+        assert!(!text.contains("shared store"), "there is none: {text}");
+    }
+    // Two on one machine exclude each other all the same.
+    let directory = desk.home.path().join("automatic");
+    let store = JournalDirectory::open(&directory).unwrap();
+    let run = RunId("destroy".to_owned());
+    let holder = Holder {
+        what: run.0.clone(),
+        run,
+        operator: "ann".to_owned(),
+        machine: "desk".to_owned(),
+        process: 1,
+        since: String::new(),
+    };
+    store.register(&holder).await.unwrap();
+    let output = desk.hafail(&[&["deploy", "--yes"][..], &automatic].concat());
+    assert_eq!(output.status.code(), LOCKED, "{}", said(&output));
+}

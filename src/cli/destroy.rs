@@ -86,9 +86,11 @@ async fn remove(
                 .hint("run it again and read the new list"));
         }
     }
+    let unfinished = lock.unfinished().await?;
+    lock.store_goes();
     let applied = look.apply(context, &changes).await?;
     nothing_left(topology, &look).await?;
-    if let Some(run) = lock.unfinished().await? {
+    if let Some(run) = unfinished {
         lock.bury(&run).await?;
     }
     Ok((changes, applied))
