@@ -29,7 +29,7 @@ pub struct Message {
     pub by: HostName,
     /// Wall time.
     pub at: String,
-    /// `blocked`, `acting`, `done`, `failed`, `withheld`, `healthy`.
+    /// `blocked`, `acting`, `done`, `failed`, `withheld`, `healthy`, `test`.
     pub event: &'static str,
     /// What happened, one sentence each.
     pub what: Vec<String>,
@@ -169,6 +169,34 @@ impl Notices for Announcer {
     }
 }
 
+/// Sends one message that says it is a test, once; answers when the receiver
+/// has taken it.
+///
+/// # Errors
+/// Why it was not taken.
+pub async fn send_test(url: &str, topology: &str, host: &HostName) -> Result<(), reqwest::Error> {
+    let message = Message {
+        topology: topology.to_owned(),
+        by: host.clone(),
+        at: clock::wall(),
+        event: "test",
+        what: vec!["this is a test: nothing has happened".to_owned()],
+        done: Vec::new(),
+        left: Vec::new(),
+    };
+    let client = reqwest::Client::builder().timeout(PATIENCE).build()?;
+    post(&client, url, &message).await
+}
+
+async fn post(
+    client: &reqwest::Client,
+    url: &str,
+    message: &Message,
+) -> Result<(), reqwest::Error> {
+    let sent = client.post(url).json(message).send().await?;
+    sent.error_for_status().map(drop)
+}
+
 /// Posts one message after another, each until it is taken or given up.
 async fn post_all(url: String, mut receiver: mpsc::Receiver<Message>) {
     let client = reqwest::Client::builder().timeout(PATIENCE).build();
@@ -178,9 +206,8 @@ async fn post_all(url: String, mut receiver: mpsc::Receiver<Message>) {
     };
     while let Some(message) = receiver.recv().await {
         for attempt in 1..=TRIES {
-            let sent = client.post(&url).json(&message).send().await;
-            match sent.and_then(reqwest::Response::error_for_status) {
-                Ok(_) => break,
+            match post(&client, &url, &message).await {
+                Ok(()) => break,
                 Err(error) if attempt == TRIES => {
                     tracing::error!(%error, ?message, "nobody took the message");
                 }

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use super::{CommandError, Context, Exit, operating};
 use crate::{
     adapters::{
-        notices::Announcer,
+        notices::{Announcer, send_test},
         watch_config::{WatchConfig, WatchConfigError},
         world::{WorldError, watched},
     },
@@ -30,6 +30,10 @@ pub struct Args {
     /// Only check the configuration.
     #[arg(long)]
     check: bool,
+
+    /// Send one test message to the webhook, and end.
+    #[arg(long, conflicts_with = "check")]
+    test_notification: bool,
 }
 
 /// Watches until it is told to end. A run that it works on is gone on with by
@@ -40,6 +44,9 @@ pub async fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     if !topology.is_automatic() {
         return Err(CommandError::new(Exit::Invalid, "nothing is automatic in this topology")
             .hint("state `coordination: etcd` and three places, then hafail deploy"));
+    }
+    if args.test_notification {
+        return test_notification(context, &config, &topology).await;
     }
     let world = watched(&topology, &config).await?;
     if args.check {
@@ -58,6 +65,33 @@ pub async fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
             Ok(Exit::Success)
         }
     }
+}
+
+async fn test_notification(
+    context: &Context,
+    config: &WatchConfig,
+    topology: &Topology,
+) -> Result<Exit, CommandError> {
+    if topology.watch.sns_topic.is_some() {
+        context.ui.warning("nothing is sent to `watch.sns_topic` yet: state a webhook");
+    }
+    let Some(url) = &topology.watch.webhook else {
+        let message = "there is no receiver: `watch.webhook` is not stated";
+        return Err(CommandError::new(Exit::Invalid, message)
+            .id("no-receiver")
+            .hint("state it, then hafail run deploy-watch"));
+    };
+    // A webhook's address is a secret of its own for many receivers.
+    let sent = send_test(url, &topology.name, &config.host).await;
+    sent.map_err(|error| {
+        CommandError::new(Exit::Access, "the webhook did not take the message")
+            .because(&error.without_url())
+            .id("not-notified")
+            .hint("see that `watch.webhook` is right, and reachable from this host")
+    })?;
+    let line = "the webhook took the message";
+    context.ui.data(line, &serde_json::json!({ "webhook": "taken" }));
+    Ok(Exit::Success)
 }
 
 fn settings(config: &WatchConfig, topology: &Topology) -> Settings {
