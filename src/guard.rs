@@ -332,6 +332,7 @@ pub async fn run(config: GuardConfig) -> Result<(), GuardError> {
         wanted = ?guard.status().wanted,
         "guard begins"
     );
+    guard.bring_right_along().await;
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(Arc::clone(&guard).supervise_forever());
     tasks.spawn(Arc::clone(&guard).observe_forever());

@@ -209,6 +209,8 @@ async fn post_all(url: String, mut receiver: mpsc::Receiver<Message>) {
             match post(&client, &url, &message).await {
                 Ok(()) => break,
                 Err(error) if attempt == TRIES => {
+                    // Its address may be a secret.
+                    let error = error.without_url();
                     tracing::error!(%error, ?message, "nobody took the message");
                 }
                 Err(_) => tokio::time::sleep(Duration::from_secs(1 << attempt)).await,

@@ -70,6 +70,9 @@ pub struct GuardConfig {
     /// Automatic mode: the right to write goes with a lease.
     #[serde(default)]
     pub coordination: Option<Coordination>,
+    /// Where the dead-man of a former automatic mode may still be.
+    #[serde(default = "coordination::default_runtime")]
+    pub former_runtime_dir: PathBuf,
     /// Where this was read.
     #[serde(skip)]
     pub path: PathBuf,
@@ -257,6 +260,14 @@ impl GuardConfig {
             path: owned(),
             problems,
         })
+    }
+
+    /// Where the dead-man and the deadline are, or were under a store.
+    pub fn runtime_dir(&self) -> PathBuf {
+        match &self.coordination {
+            Some(coordination) => coordination.runtime_dir.clone(),
+            None => self.former_runtime_dir.clone(),
+        }
     }
 
     /// All that is wrong with the values, whatever the host has.

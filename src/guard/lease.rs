@@ -61,6 +61,8 @@ impl Lease {
     /// Certificates or the runtime directory cannot be used.
     pub fn new(config: &GuardConfig) -> Result<Option<Self>, GuardError> {
         let Some(coordination) = &config.coordination else {
+            let path = config.runtime_dir();
+            dead_man::dismiss(&path).map_err(|source| GuardError::Directory { path, source })?;
             return Ok(None);
         };
         let files = &config.tls;

@@ -119,6 +119,13 @@ impl Hosts {
         self.store = Some(store);
     }
 
+    /// Guards go by no store any more.
+    pub fn coordinate_no_more(&mut self) {
+        for node in &self.nodes {
+            node.reconfigure("/coordination", serde_json::Value::Null);
+        }
+    }
+
     /// The keys of the shared store.
     pub fn shared(&self) -> Shared {
         let store = self.store.as_ref().expect("coordinated");
@@ -406,6 +413,7 @@ impl Node {
             "parameters": {"shared_buffers": "16MB", "wal_keep_size": "64MB"},
             "timing": {"hung_after_ms": 1500, "probe_every_ms": 300, "start_ms": 30_000},
             "boot_id_file": file("boot_id"), "coordination": null,
+            "former_runtime_dir": file("run"),
         })
     }
 

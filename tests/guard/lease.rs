@@ -304,7 +304,11 @@ fn a_primary_that_crashed_serves_once_its_log_is_confirmed_or_the_standby_has_le
         hosts.nodes[1].power_off();
         let pid = hosts.nodes[0].postmaster().unwrap();
         signal(pid, Signal::KILL);
-        hosts.wait_state(0, PostgresState::Primary).await;
+        let begin = Instant::now();
+        while hosts.nodes[0].postmaster().is_none_or(|now| now == pid) {
+            assert!(begin.elapsed() < LONG, "it does not start again");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
         let standby = "db2".parse().unwrap();
         let shared = hosts.shared();
         let begin = Instant::now();
@@ -319,6 +323,37 @@ fn a_primary_that_crashed_serves_once_its_log_is_confirmed_or_the_standby_has_le
             assert!(begin.elapsed() < LONG, "it never serves");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        hosts.insert(0, 1, 10).await;
+        hosts
+    });
+}
+
+#[test]
+fn service_goes_on_from_manual_to_automatic_and_back() {
+    with_hosts(2, async |mut hosts| {
+        hosts.replicate().await;
+        let client = hosts.sql(0).await.unwrap();
+        hosts.coordinate().await;
+        for node in &mut hosts.nodes {
+            node.stop_guard();
+            node.start_guard(&[]).await;
+        }
+        let state = until(&hosts, "taken", |state| holder(state).is_some()).await;
+        assert_eq!(holder(&state), Some(("db1", Epoch(1))));
+        tokio::time::sleep(TTL).await;
+        client.batch_execute("SELECT 1").await.unwrap();
+        let dead_man = hosts.nodes[0].dead_man();
+        assert!(dead_man.is_some());
+
+        hosts.coordinate_no_more();
+        for node in &mut hosts.nodes {
+            node.stop_guard();
+            node.start_guard(&[]).await;
+        }
+        assert_eq!(hosts.nodes[0].dead_man(), None, "nobody moves its deadline");
+        // Longer than any deadline that was left.
+        tokio::time::sleep(TTL).await;
+        client.batch_execute("SELECT 1").await.unwrap();
         hosts.insert(0, 1, 10).await;
         hosts
     });

@@ -53,7 +53,8 @@ fn default_restart() -> u64 {
     700
 }
 
-fn default_runtime() -> PathBuf {
+/// Where it is when not stated.
+pub(super) fn default_runtime() -> PathBuf {
     "/run/hafail-guard".into()
 }
 

@@ -7,7 +7,7 @@ use crate::{
     coordination::{Claim, NotTaken, Primary, Right},
     guard::{Guard, store::StoreError},
     ids::Epoch,
-    order::PostgresState,
+    order::{PostgresState, WantedRole},
     ports::quorum::LeaseId,
     right::{Holding, Moment, Standing},
 };
@@ -41,6 +41,9 @@ impl TakeError {
         }
     }
 }
+
+/// How long a new store may take to answer.
+const BROUGHT: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// As what the right is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,6 +202,30 @@ impl Guard {
         }
         self.give_back().await;
         self.forget(held.right).await;
+    }
+
+    /// A primary from the time before there was a store takes the right in it,
+    /// where nobody has ever done so: its service goes on.
+    pub(in crate::guard) async fn bring_right_along(self: &Arc<Self>) {
+        let Some(lease) = &self.lease else { return };
+        let before = self.store.with(|state| {
+            let grant = state.grant.as_ref().filter(|grant| grant.boot == self.boot);
+            let manual = state.wanted == WantedRole::Primary && state.right.is_none();
+            grant.filter(|_| manual).map(|grant| grant.epoch)
+        });
+        let Some(epoch) = before else { return };
+        let begin = std::time::Instant::now();
+        while begin.elapsed() < BROUGHT {
+            match lease.shared.state().await {
+                Ok(state) if state.epoch.is_some() => return,
+                Ok(_) => match self.take_right(epoch, How::GoOn).await {
+                    Ok(()) => return tracing::info!(%epoch, "took the right in the new store"),
+                    Err(error) => tracing::warn!(%error, "the right is not taken yet"),
+                },
+                Err(error) => tracing::warn!(%error, "the store does not answer yet"),
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        }
     }
 
     /// Gives the right back, so that nobody waits for its end. PostgreSQL is
