@@ -339,6 +339,8 @@ impl World<'_> {
     }
 
     fn under_load_from(&self, site: &str, time: &str, fault: impl FnOnce()) -> Seen {
+        // What an earlier fault left to do would be in the way of this one.
+        settled(self.hafail);
         let directs = DATABASES.map(Direct::start);
         let arguments = [
             "load",
