@@ -30,6 +30,7 @@ pub mod script;
 mod state;
 mod store;
 pub mod tasks;
+pub mod watcher;
 mod zone;
 
 pub use check::Violation;

@@ -13,6 +13,8 @@ mod many;
 mod quorum;
 #[path = "simulation/scenario.rs"]
 mod scenario;
+#[path = "simulation/watchers.rs"]
+mod watchers;
 
 use std::collections::BTreeSet;
 

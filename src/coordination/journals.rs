@@ -32,6 +32,15 @@ pub struct SharedJournals {
     terms: Terms,
     clock: Arc<dyn Clock>,
     held: Mutex<Option<Held>>,
+    /// Never held over a wait, so that renewals go on beside a slow write.
+    kept: std::sync::Mutex<Option<Kept>>,
+}
+
+/// The lock's lease, and until when it surely lives.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    lease: LeaseId,
+    until: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -51,6 +60,7 @@ impl SharedJournals {
             terms,
             clock,
             held: Mutex::default(),
+            kept: std::sync::Mutex::default(),
         }
     }
 
@@ -58,6 +68,16 @@ impl SharedJournals {
     #[must_use]
     pub fn shared(&self) -> &Shared {
         &self.shared
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, Option<Kept>> {
+        self.kept.lock().expect("no holder of this lock panics")
+    }
+
+    /// The lease was granted or renewed by a call that was sent then.
+    fn renewed(&self, lease: LeaseId, sent: Duration) {
+        let until = self.terms.deadline(sent);
+        *self.kept() = Some(Kept { lease, until });
     }
 
     async fn lock(&self, lease: LeaseId, holder: &Holder) -> Result<Revision, StoreError> {
@@ -159,6 +179,7 @@ fn lost() -> StoreError {
 #[async_trait]
 impl Store for SharedJournals {
     async fn register(&self, holder: &Holder) -> Result<(), StoreError> {
+        let sent = self.clock.now();
         let lease = self.shared.quorum.lease(self.terms.ttl).await;
         let lease = lease.map_err(|error| failed("register the run", &error))?;
         let locked = self.lock(lease, holder).await;
@@ -179,6 +200,7 @@ impl Store for SharedJournals {
                 return Err(error);
             }
         };
+        self.renewed(lease, sent);
         *self.held.lock().await = Some(Held {
             lease,
             created,
@@ -243,6 +265,7 @@ impl Store for SharedJournals {
     }
 
     async fn release(&self, _: &RunId) -> Result<(), StoreError> {
+        *self.kept() = None;
         let Some(held) = self.held.lock().await.take() else {
             return Ok(());
         };
@@ -255,18 +278,23 @@ impl Store for SharedJournals {
     }
 
     async fn keep(&self) -> StoreError {
-        let mut renewed = self.clock.now();
         loop {
-            self.clock.sleep(self.terms.renew_every).await;
-            let lease = self.held.lock().await.as_ref().map(|held| held.lease);
-            let Some(lease) = lease else { continue };
+            let Some(Kept { lease, until }) = *self.kept() else {
+                return lost();
+            };
             let sent = self.clock.now();
             match self.shared.quorum.renew(lease).await {
-                Ok(()) => renewed = sent,
+                Ok(()) => self.renewed(lease, sent),
                 Err(QuorumError::NoSuchLease(_)) => return lost(),
-                Err(_) if self.clock.now() > self.terms.deadline(renewed) => return lost(),
+                Err(_) if self.clock.now() > until => return lost(),
                 Err(_) => {}
             }
+            self.clock.sleep(self.terms.renew_every).await;
         }
+    }
+
+    fn holds(&self) -> bool {
+        let now = self.clock.now();
+        self.kept().is_some_and(|kept| now < kept.until)
     }
 }

@@ -84,6 +84,13 @@ pub trait Store: Send + Sync {
         std::future::pending().await
     }
 
+    /// Whether the lock is surely held at this moment: asked, without waiting,
+    /// before every effect, so that a runner that did not run for a while does
+    /// nothing any more where another one may have gone on.
+    fn holds(&self) -> bool {
+        true
+    }
+
     /// Gives the lock back.
     async fn release(&self, run: &RunId) -> Result<(), StoreError>;
 }

@@ -9,7 +9,10 @@ use crate::{
     ids::{Epoch, HostName},
     journal::{Fact, Facts, Proof},
     order::{GuardStatus, Order, OrderAnswer, OrderRequest},
-    ports::{PortError, World, store::RunId},
+    ports::{
+        PortError, World,
+        store::{RunId, Store},
+    },
 };
 
 /// Knowledge of being the current run is good for so long.
@@ -18,6 +21,8 @@ const CURRENT_FOR: Duration = Duration::from_secs(5);
 /// What a step has at hand.
 pub(super) struct Context<'a> {
     pub world: &'a World,
+    /// Where the lock of this run is.
+    pub store: &'a dyn Store,
     pub run: RunId,
     /// Its name; the keys of the shared store are below it.
     pub topology: String,
@@ -144,6 +149,7 @@ impl Context<'_> {
         order: Order,
         deadline: Duration,
     ) -> Result<Obeyed, Failure> {
+        self.holds_lock()?;
         let request = OrderRequest {
             run: self.run.to_string(),
             epoch,
@@ -174,9 +180,23 @@ impl Context<'_> {
         }
     }
 
+    /// Before every effect: a runner that was asleep may have lost the lock
+    /// to another one, which goes on with the same run in the same epoch, so
+    /// that no guard can tell the two apart.
+    pub fn holds_lock(&self) -> Result<(), Failure> {
+        if self.store.holds() {
+            Ok(())
+        } else {
+            Err(Failure::refused(
+                "the lock is not surely held any more: another runner may go on",
+            ))
+        }
+    }
+
     /// Makes sure that no newer run has been there before something is told
     /// to a party that knows no epochs. Free while a guard has just obeyed.
     pub async fn still_current(&self) -> Result<(), Failure> {
+        self.holds_lock()?;
         let now = self.world.clock.now();
         let seen = *self.current.lock().expect("no holder of this lock panics");
         if seen.is_some_and(|seen| now.saturating_sub(seen) < CURRENT_FOR) {
@@ -192,7 +212,8 @@ impl Context<'_> {
             return Err(failure);
         }
         self.confirmed();
-        Ok(())
+        // It may have slept until the answer.
+        self.holds_lock()
     }
 
     fn confirmed(&self) {

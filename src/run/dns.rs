@@ -29,6 +29,7 @@ pub(super) async fn move_records(
     if same {
         return Ok(Done::new(false, "the records answer so already"));
     }
+    cx.holds_lock()?;
     let change = cx.world.records.point(cx.epoch, records).await?;
     let what = format!("the zone took the change {}", change.0);
     Ok(Done::new(true, what).fact(Fact::Changed { change }))

@@ -315,6 +315,7 @@ impl<'a> Engine<'a> {
         let progress = &self.progress;
         Context {
             world: self.runner.world,
+            store: self.runner.store,
             run: progress.run.clone(),
             topology: progress.plan.topology.clone(),
             epoch: progress.order_epoch(),

@@ -181,6 +181,7 @@ async fn by_machine(cx: &Context<'_>, host: &HostName) -> Result<Done, Failure> 
     let changed = !before.is_down();
     let power_off = async {
         if changed {
+            cx.holds_lock()?;
             machines.power_off(host).await?;
         }
         Ok(())
@@ -223,7 +224,10 @@ async fn leave_trace(cx: &Context<'_>, host: &HostName, machine: &Machine) -> Re
             let (ours, seen) = (ours.epoch, theirs.epoch);
             Err(PortError::StaleEpoch { what, ours, seen }.into())
         }
-        _ => Ok(cx.world.machines.depose(host, &ours).await?),
+        _ => {
+            cx.holds_lock()?;
+            Ok(cx.world.machines.depose(host, &ours).await?)
+        }
     }
 }
 

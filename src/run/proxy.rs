@@ -23,6 +23,7 @@ pub(super) async fn hold(
     lb: &HostName,
     server: &HostName,
 ) -> Result<Done, Failure> {
+    cx.holds_lock()?;
     let orders = [tell(Backend::Database, server, ProxyVerb::Drain)];
     cx.world.proxies.tell(lb, &orders).await?;
     Ok(Done::new(true, format!("{lb} lets new connections wait")))
@@ -34,6 +35,7 @@ pub(super) async fn unhold(
     lb: &HostName,
     server: &HostName,
 ) -> Result<String, Failure> {
+    cx.holds_lock()?;
     let orders = [tell(Backend::Database, server, ProxyVerb::Ready)];
     cx.world.proxies.tell(lb, &orders).await?;
     Ok(format!("{lb} uses {server} again"))

@@ -20,6 +20,7 @@ pub(super) async fn pause(
     host: &HostName,
     limit_ms: u64,
 ) -> Result<Done, Failure> {
+    cx.holds_lock()?;
     cx.world
         .queues
         .pause_writes(host, Duration::from_millis(limit_ms))
@@ -29,6 +30,7 @@ pub(super) async fn pause(
 
 /// Undo of [`pause`].
 pub(super) async fn unpause(cx: &Context<'_>, host: &HostName) -> Result<String, Failure> {
+    cx.holds_lock()?;
     cx.world.queues.pause_writes(host, Duration::ZERO).await?;
     Ok(format!("writers of {host} go on"))
 }
@@ -53,6 +55,7 @@ pub(super) async fn promote(
         Some(from) => caught_up(cx, host, from).await,
         None => Err(Failure::again("the old queue is not there")),
     };
+    cx.holds_lock()?;
     cx.world.queues.promote(host).await?;
     waive_without(cx, host, from).await?;
     Ok(Done::new(
@@ -74,6 +77,7 @@ async fn waive_without(
     from: Option<&HostName>,
 ) -> Result<(), Failure> {
     if from.is_none() {
+        cx.holds_lock()?;
         cx.world.queues.require_confirmation(host, false).await?;
     }
     Ok(())
@@ -81,6 +85,7 @@ async fn waive_without(
 
 async fn caught_up(cx: &Context<'_>, host: &HostName, from: &HostName) -> Result<u64, Failure> {
     let queues = &cx.world.queues;
+    cx.holds_lock()?;
     queues.pause_writes(from, TAKEOVER).await?;
     let goal = queues.status(from).await?.offset;
     let reached = || async move {
@@ -106,10 +111,13 @@ pub(super) async fn follow(
     cx.still_current().await?;
     let queues = &cx.world.queues;
     if follows(&queues.status(host).await?, master) {
+        cx.holds_lock()?;
         queues.require_confirmation(master, true).await?;
         return Ok(Done::new(false, format!("{host} copies {master} already")));
     }
+    cx.holds_lock()?;
     queues.follow(host, master).await?;
+    cx.holds_lock()?;
     queues.pause_writes(host, Duration::ZERO).await?;
     let linked = || async move {
         if follows(&queues.status(host).await?, master) {
@@ -120,6 +128,7 @@ pub(super) async fn follow(
         )))
     };
     cx.until(LINK, linked).await?;
+    cx.holds_lock()?;
     queues.require_confirmation(master, true).await?;
     Ok(Done::new(true, format!("{host} copies {master}")))
 }

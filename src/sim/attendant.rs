@@ -21,6 +21,7 @@ use super::{
     guard::{NAME, take_order},
     machine,
     quorum::SimQuorum,
+    watcher,
 };
 
 /// How long an answer is waited for.
@@ -43,6 +44,9 @@ struct Attendant {
 
 /// Starts the attendant of a host.
 pub(super) fn start(core: &mut Core, sim: &Sim, host: &HostName) {
+    if core.state.settings.watched {
+        return watcher::start(core, sim, host);
+    }
     let process = core.new_process(host);
     let state = &core.state;
     let quorum = Arc::new(SimQuorum::of(core, sim, host, PATIENCE));

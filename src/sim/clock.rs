@@ -88,7 +88,8 @@ impl Clock for ClockOf {
     fn wall(&self) -> String {
         let core = self.sim.lock();
         let ahead = core.state.machines[&self.host].clock.wall_ahead;
-        format!("{} ms by the wall clock", wall(core.now(), ahead))
+        // Noon, so that it can be set back.
+        text_of(wall(core.now(), ahead).saturating_add(12 * 3_600_000))
     }
 
     async fn sleep(&self, time: Duration) {
@@ -98,6 +99,19 @@ impl Clock for ClockOf {
         };
         sleep.await;
     }
+}
+
+/// Milliseconds of a day as wall time.
+pub(super) fn text_of(milliseconds: i64) -> String {
+    let time = Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0));
+    let seconds = time.as_secs();
+    format!(
+        "2026-01-01T{:02}:{:02}:{:02}.{:03}Z",
+        seconds / 3600,
+        seconds / 60 % 60,
+        seconds % 60,
+        time.subsec_millis()
+    )
 }
 
 fn wall(now: Duration, ahead: i64) -> i64 {

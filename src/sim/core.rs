@@ -18,6 +18,7 @@ use super::{
     proxy,
     state::Settings,
     tasks::{Process, Tasks},
+    watcher::Ambush,
 };
 
 /// Runaway simulations end here.
@@ -37,6 +38,7 @@ pub struct Core {
     lively_until: Duration,
     pub(super) tasks: Tasks,
     pub(super) attendants: Vec<Process>,
+    pub(super) ambush: Option<Ambush>,
     handle: Weak<Mutex<Self>>,
     story: Option<Vec<(Duration, String)>>,
 }
@@ -170,6 +172,7 @@ impl Sim {
             lively_until: now + LIVELY,
             tasks: Tasks::default(),
             attendants: Vec::new(),
+            ambush: None,
             handle: Weak::new(),
         };
         let sim = Self(Arc::new(Mutex::new(core)));

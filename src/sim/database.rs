@@ -173,7 +173,7 @@ impl State {
             epoch: database.epoch,
             run: Some(database.holder.clone()),
             wanted: database.wanted.clone(),
-            lease: None,
+            lease: self.lease_status(host),
             postgres: self.postgres(database),
         }
     }

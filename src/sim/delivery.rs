@@ -9,6 +9,19 @@ use crate::{
 };
 
 use super::{Core, Sim, core::Slot, events::Kind, guard, machine};
+use crate::run::Who;
+
+/// Who asks and orders: an operator somewhere outside, or a program on a host.
+#[derive(Clone)]
+pub(super) struct Party {
+    pub sim: Sim,
+    /// None: outside, where only [`super::fault::Fault::Unheard`] and the like
+    /// are between it and the hosts.
+    pub from: Option<HostName>,
+    /// As whom it must hold the run lock when it changes something; none:
+    /// nobody minds.
+    pub who: Option<Who>,
+}
 
 /// A connection that finds nobody gives up after so long.
 const CONNECT: Duration = Duration::from_millis(700);
@@ -49,33 +62,34 @@ impl fmt::Display for What {
 /// at most `patience`. The effect, once on its way, does not depend on the
 /// one who waits.
 pub(super) async fn deliver<T: Send + 'static>(
-    sim: &Sim,
+    party: &Party,
     to: Option<&HostName>,
     what: What,
     patience: Duration,
     effect: impl FnOnce(&mut Core) -> Result<T, PortError> + Send + 'static,
 ) -> Result<T, PortError> {
     let effect = Box::new(|core: &mut Core| Some(effect(core)));
-    request(sim, to, what, patience, Kind::Change, effect).await
+    party.must_hold_lock(&what);
+    request(party, to, what, patience, Kind::Change, effect).await
 }
 
 /// The same for a question, which changes nothing.
 pub(super) async fn ask<T: Send + 'static>(
-    sim: &Sim,
+    party: &Party,
     to: Option<&HostName>,
     what: What,
     patience: Duration,
     look: impl FnOnce(&mut Core) -> Result<T, PortError> + Send + 'static,
 ) -> Result<T, PortError> {
     let look = Box::new(|core: &mut Core| Some(look(core)));
-    request(sim, to, what, patience, Kind::Look, look).await
+    request(party, to, what, patience, Kind::Look, look).await
 }
 
 /// What a request does, and its answer; none: that comes later, by itself.
 type Effect<T> = Box<dyn FnOnce(&mut Core) -> Option<Result<T, PortError>> + Send>;
 
 fn request<T: Send + 'static>(
-    sim: &Sim,
+    party: &Party,
     to: Option<&HostName>,
     what: What,
     patience: Duration,
@@ -83,7 +97,7 @@ fn request<T: Send + 'static>(
     effect: Effect<T>,
 ) -> Slot<Result<T, PortError>> {
     let slot = Slot::default();
-    let mut core = sim.lock();
+    let mut core = party.sim.lock();
     let within = patience.min(BROKEN);
     let asked = what.clone();
     core.give_up_later(within, slot.clone(), move || {
@@ -91,6 +105,7 @@ fn request<T: Send + 'static>(
         Err(PortError::Unanswered { what, within })
     });
     let request = Request {
+        from: party.from.clone(),
         to: to.cloned(),
         what,
         kind,
@@ -102,7 +117,7 @@ fn request<T: Send + 'static>(
 
 /// Gives an order to a guard of automatic mode, which works on it for a while.
 pub(super) async fn order_by_right(
-    sim: &Sim,
+    party: &Party,
     what: What,
     request: Arc<OrderRequest>,
     patience: Duration,
@@ -111,7 +126,9 @@ pub(super) async fn order_by_right(
         unreachable!("an order is described as one");
     };
     let slot: Slot<Result<OrderAnswer, PortError>> = Slot::default();
+    party.must_hold_lock(&what);
     {
+        let sim = &party.sim;
         let mut core = sim.lock();
         let within = patience.min(BROKEN);
         let asked = what.clone();
@@ -120,11 +137,12 @@ pub(super) async fn order_by_right(
             Err(PortError::Unanswered { what, within })
         });
         let (sim, to, answer) = (sim.clone(), host.clone(), slot.clone());
+        let asks = party.from.clone();
         let effect: Effect<OrderAnswer> = Box::new(move |core| {
             let from = to.clone();
             let back = Duration::from_micros(core.rng.between(300, 3000));
             let given = move |core: &mut Core, given| {
-                if core.state.machines[&from].answers {
+                if answers(core, &from, asks.as_ref()) {
                     core.answer_later(back, answer, Ok(given));
                 }
             };
@@ -135,6 +153,7 @@ pub(super) async fn order_by_right(
             None
         });
         let request = Request {
+            from: party.from.clone(),
             to: Some(host),
             what,
             kind: Kind::Change,
@@ -146,6 +165,7 @@ pub(super) async fn order_by_right(
 }
 
 struct Request<T> {
+    from: Option<HostName>,
     to: Option<HostName>,
     what: What,
     kind: Kind,
@@ -189,7 +209,7 @@ impl<T: Send + 'static> Request<T> {
         back: Duration,
     ) {
         if let Some(host) = &self.to
-            && !hears(core, host)
+            && !hears(core, host, self.from.as_ref())
         {
             let (what, why) = (self.what.to_string(), "no route to host".to_owned());
             core.answer_later(CONNECT, slot, Err(PortError::Unreachable { what, why }));
@@ -198,8 +218,9 @@ impl<T: Send + 'static> Request<T> {
         let Some(answer) = (self.effect)(core) else {
             return;
         };
-        let answers = |host| core.state.machines[host].answers;
-        if answered && self.to.as_ref().is_none_or(answers) {
+        let from = self.from.as_ref();
+        let back_to = |host: &HostName| answers(core, host, from);
+        if answered && self.to.as_ref().is_none_or(back_to) {
             core.answer_later(back, slot, answer);
         }
     }
@@ -217,7 +238,38 @@ fn fate(core: &mut Core) -> Fate {
     }
 }
 
-fn hears(core: &Core, host: &HostName) -> bool {
+fn hears(core: &Core, host: &HostName, from: Option<&HostName>) -> bool {
     let machine = &core.state.machines[host];
-    machine.on && machine.heard
+    let arrives = from.map_or(machine.heard, |from| core.state.passes(from, host));
+    machine.on && arrives
+}
+
+fn answers(core: &Core, host: &HostName, to: Option<&HostName>) -> bool {
+    let machine = &core.state.machines[host];
+    to.map_or(machine.answers, |to| core.state.passes(host, to))
+}
+
+impl Party {
+    /// Whoever lost the run lock changes nothing any more.
+    fn must_hold_lock(&self, what: &What) {
+        let mut core = self.sim.lock();
+        if !core.state.settings.watched {
+            return;
+        }
+        let Some(who) = &self.who else { return };
+        let holder = core.holder_of_lock();
+        let holds = holder.as_ref().is_some_and(|holder| {
+            (&holder.operator, &holder.machine, holder.process)
+                == (&who.operator, &who.machine, who.process)
+        });
+        if !holds {
+            let holder = holder.map_or_else(|| "nobody".to_owned(), |holder| holder.to_string());
+            let Who {
+                operator, machine, ..
+            } = who;
+            let what = format!("{operator} on {machine} sent {what} while {holder} holds the lock");
+            core.tell(|| format!("VIOLATION {what}"));
+            core.state.ledger.violated("no_stale_actor", what);
+        }
+    }
 }

@@ -7,7 +7,10 @@ use crate::{
     order::PostgresState,
 };
 
-use super::{Core, guard, machine};
+use super::{
+    Core, guard, machine,
+    watcher::{self, Ambush},
+};
 
 /// Something that goes wrong, and ends again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +60,12 @@ pub enum Fault {
     DiskHangs(HostName),
     /// The wall clock is set by so many milliseconds.
     WallStep(HostName, i64),
+    /// The watcher of a place dies; its host starts it again.
+    WatcherKilled(HostName),
+    /// The watcher of a place is stopped by a signal.
+    WatcherStopped(HostName),
+    /// What befalls the watcher that writes the nth record from now.
+    Ambush(Ambush),
 }
 
 impl Fault {
@@ -130,6 +139,9 @@ impl Fault {
                 let guard = core.state.guards.get_mut(host);
                 guard.expect("a database").disk.hangs = on;
             }
+            Self::WatcherKilled(host) if on => watcher::crash(core, host),
+            Self::WatcherStopped(host) => watcher::stop(core, host, on),
+            Self::Ambush(ambush) if on => core.ambush = Some(ambush.clone()),
             Self::WallStep(host, by) if on => machine(core, host).clock.wall_ahead += by,
             _ => {}
         }

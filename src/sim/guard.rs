@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     coordination::{Right, Shared},
     ids::{Epoch, HostName},
-    order::{PostgresState, WantedRole},
+    order::{LeaseStatus, PostgresState, WantedRole},
     ports::quorum::LeaseId,
     right::{Holding, Moment, Promise, Standing, Terms},
 };
@@ -116,7 +116,7 @@ pub(super) fn start(core: &mut Core, sim: &Sim, host: &HostName) {
 }
 
 /// The deployment's name in the store.
-pub(super) const NAME: &str = "simulated";
+pub(super) const NAME: &str = "two-regions";
 
 /// Kills the guard of a host; systemd starts it again.
 pub(super) fn crash(core: &mut Core, host: &HostName) {
@@ -341,6 +341,28 @@ impl State {
     /// No guard lives there that could answer.
     pub(super) fn lacks_guard(&self, host: &HostName) -> bool {
         self.settings.automatic.is_some() && self.guards[host].process.is_none()
+    }
+
+    /// Its guard is stopped by a signal.
+    pub(super) fn guard_sleeps(&self, host: &HostName) -> bool {
+        let process = self.guards[host].process.as_ref();
+        let stopped = &self.machines[host].stopped;
+        process.is_some_and(|process| stopped.contains(&process.number))
+    }
+
+    /// The right as the guard tells of it.
+    pub(super) fn lease_status(&self, host: &HostName) -> Option<LeaseStatus> {
+        let held = self.guards.get(host)?.held.as_ref()?;
+        let ttl = self.settings.automatic?.ttl;
+        let known = self.sync.as_ref().filter(|sync| &sync.primary == host);
+        let blind = self.settings.mutation == Some(Mutation::IgnorePromises);
+        Some(LeaseStatus {
+            epoch: held.right.epoch,
+            // Only shown to people.
+            left_ms: u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX),
+            by_promises: held.holding.by_promises && !blind,
+            members: known.map(|sync| sync.members.clone()).unwrap_or_default(),
+        })
     }
 
     /// Whether users may be sent to this primary.

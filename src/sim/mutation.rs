@@ -50,11 +50,19 @@ pub enum Mutation {
     /// What the store says of the set holds, although a write of it was not
     /// answered.
     TrustUnanswered,
+    /// Watchers do not heed that a primary goes on under promises.
+    IgnorePromises,
+    /// Every watcher believes to lead.
+    ActWithoutLeading,
+    ActWhilePaused,
+    /// Watchers work on runs without taking the lock.
+    ResumeWithoutLock,
+    IgnoreCooldown,
 }
 
 impl Mutation {
     /// All defects.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 24] = [
         Self::SkipFencing,
         Self::UnknownIsDown,
         Self::AcceptOldEpoch,
@@ -74,6 +82,11 @@ impl Mutation {
         Self::NoDeadMan,
         Self::TrustStaleLeader,
         Self::TrustUnanswered,
+        Self::IgnorePromises,
+        Self::ActWithoutLeading,
+        Self::ActWhilePaused,
+        Self::ResumeWithoutLock,
+        Self::IgnoreCooldown,
     ];
 
     /// What the defect makes of the memory.

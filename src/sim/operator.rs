@@ -1,12 +1,14 @@
 //! An operator in the simulated world: the same way from sight to plan to run
 //! as the command line goes.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
+    coordination::{Pause, Shared, SharedJournals},
     decide::{Allowance, Intent, Refusal},
     ground::Ground,
-    ids::Epoch,
+    history::HistoryError,
+    ids::{Epoch, HostName},
     journal::{Entry, Outcome},
     plan::Plan,
     ports::{
@@ -17,7 +19,7 @@ use crate::{
     topology::Topology,
 };
 
-use super::{Sim, SimStore, ports};
+use super::{Sim, SimStore, delivery::Party, ports, quorum::SimQuorum};
 
 /// What became of a command.
 #[derive(Debug)]
@@ -53,28 +55,99 @@ impl Operator {
     #[must_use]
     pub fn new(sim: &Sim, name: &str) -> Self {
         let topology = sim.lock().state.settings.topology.clone();
+        let mut world = ports::world(sim);
+        let mut store = SimStore::new(sim);
+        let place = Self::place(sim, name);
+        if let Some(place) = place {
+            let terms = topology.lease;
+            let quorum = Arc::new(SimQuorum::new(sim, &place, terms.rpc_timeout));
+            let party = Party {
+                sim: sim.clone(),
+                from: None,
+                who: Some(Self::who_is(name)),
+            };
+            world = ports::world_of(party, world.inventory);
+            world.quorum = Some(quorum.clone());
+            let shared = Shared::new(quorum, &topology.name);
+            let journals = SharedJournals::new(shared, terms, world.clock.clone());
+            store = SimStore::shared(sim, journals);
+        }
         Self {
             sim: sim.clone(),
-            store: SimStore::new(sim),
+            store,
             interrupt: Arc::default(),
             name: name.to_owned(),
-            world: ports::world(sim),
+            world,
             topology,
+        }
+    }
+
+    /// From where the shared store is reached, where operators share one.
+    fn place(sim: &Sim, name: &str) -> Option<HostName> {
+        let core = sim.lock();
+        let quorum = core
+            .state
+            .quorum
+            .as_ref()
+            .filter(|_| core.state.settings.watched)?;
+        let members = &quorum.members;
+        members.get(name.len() % members.len()).cloned()
+    }
+
+    fn is_watched(&self) -> bool {
+        self.sim.lock().state.settings.watched
+    }
+
+    /// The shared store, as this operator reaches it.
+    fn keys(&self) -> Option<Shared> {
+        let quorum = self.world.quorum.clone()?;
+        Some(Shared::new(quorum, &self.topology.name))
+    }
+
+    /// `hafail pause`.
+    pub async fn pause(&self, time: Duration) {
+        let pause = Pause {
+            why: "I look after it".to_owned(),
+            by: self.name.clone(),
+            until: "soon".to_owned(),
+        };
+        if let Some(keys) = self.keys() {
+            let paused = keys.pause(&pause, time).await.is_ok();
+            let mut core = self.sim.lock();
+            core.tell(|| format!("{} pauses for {time:?}: {paused}", self.name));
+        }
+    }
+
+    /// `hafail acknowledge`.
+    pub async fn acknowledge(&self) {
+        if let Some(keys) = self.keys()
+            && let Ok(Some(cooldown)) = keys.acknowledge().await
+        {
+            let mut core = self.sim.lock();
+            core.tell(|| format!("{} acknowledges {}", self.name, cooldown.run));
         }
     }
 
     /// Another operator who works with the same journal.
     #[must_use]
     pub fn beside(&self, name: &str) -> Self {
+        let other = Self::new(&self.sim, name);
+        if other.store.is_shared() {
+            return other;
+        }
         Self {
             store: self.store.clone(),
-            ..Self::new(&self.sim, name)
+            ..other
         }
     }
 
     /// The plan that a command would show, or the refusal.
     pub async fn plan(&self, intent: &Intent) -> Result<(Ground, Plan), Refusal> {
         let ground = self.look().await;
+        self.plan_on(ground, intent)
+    }
+
+    fn plan_on(&self, ground: Ground, intent: &Intent) -> Result<(Ground, Plan), Refusal> {
         let mutation = self.mutation();
         let mut believed = ground.clone();
         if let Some(mutation) = mutation {
@@ -99,7 +172,10 @@ impl Operator {
             Some(Allowance::Bytes(bytes)) => Some(bytes),
             None => Some(0),
         };
-        match self.plan(intent).await {
+        let Ok(ground) = self.try_look().await else {
+            return Self::blind();
+        };
+        match self.plan_on(ground, intent) {
             Ok((ground, plan)) => {
                 self.sim.lock().state.ledger.allowance = known;
                 self.run(&ground, plan).await
@@ -110,7 +186,9 @@ impl Operator {
 
     /// `hafail rejoin`.
     pub async fn rejoin(&self, host: &str) -> Answer {
-        let ground = self.look().await;
+        let Ok(ground) = self.try_look().await else {
+            return Self::blind();
+        };
         match ground.rejoin(&self.topology, host) {
             Ok(mut plan) => {
                 if let Some(mutation) = self.mutation() {
@@ -124,7 +202,10 @@ impl Operator {
 
     /// `hafail resume`.
     pub async fn resume(&self, abandon: bool) -> Answer {
-        let Some(run) = self.look().await.past.unfinished else {
+        let Ok(ground) = self.try_look().await else {
+            return Self::blind();
+        };
+        let Some(run) = ground.past.unfinished else {
             return Answer::NotStarted("there is nothing to resume".to_owned());
         };
         let who = self.who();
@@ -133,8 +214,16 @@ impl Operator {
 
     /// What is seen and remembered now.
     pub async fn look(&self) -> Ground {
-        let ground = Ground::look(&self.topology, &self.world, &self.store).await;
+        let ground = self.try_look().await;
         ground.expect("simulated journals can be read")
+    }
+
+    async fn try_look(&self) -> Result<Ground, HistoryError> {
+        Ground::look(&self.topology, &self.world, &self.store).await
+    }
+
+    fn blind() -> Answer {
+        Answer::NotStarted("the journals cannot be read now".to_owned())
     }
 
     /// Whether the journal knows a run that has not ended.
@@ -179,6 +268,13 @@ impl Operator {
     pub async fn run(&self, ground: &Ground, plan: Plan) -> Answer {
         let now = self.sim.lock().now();
         let run = RunId(format!("{:010}-{}", now.as_millis(), self.name));
+        let run = if self.is_watched() {
+            let wall = self.world.clock.wall();
+            let digits: String = wall.chars().filter(char::is_ascii_digit).take(14).collect();
+            RunId(format!("{digits}-{}-{}", self.name, ground.next_epoch()))
+        } else {
+            run
+        };
         let (who, shown) = (self.who(), plan.digest());
         Self::answer(
             self.runner(&who)
@@ -214,8 +310,12 @@ impl Operator {
     }
 
     fn who(&self) -> Who {
+        Self::who_is(&self.name)
+    }
+
+    fn who_is(name: &str) -> Who {
         Who {
-            operator: self.name.clone(),
+            operator: name.to_owned(),
             machine: "desk".to_owned(),
             process: 1,
         }
@@ -241,6 +341,9 @@ impl Operator {
                 Answer::NotStarted(format!("{} holds the lock", holder.run))
             }
             Err(RunError::Ended { run, .. }) => Answer::NotStarted(format!("{run} has ended")),
+            Err(RunError::Store(error @ StoreError::Failed { .. })) => {
+                Answer::NotStarted(error.to_string())
+            }
             Err(error) => panic!("a run stopped itself: {error}"),
         }
     }

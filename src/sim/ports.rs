@@ -8,6 +8,7 @@ use async_trait::async_trait;
 
 use crate::{
     ids::HostName,
+    inventory::Inventory,
     observation::{Machine, MachineState, ProxyOrder, ProxyStatus, QueueStatus},
     order::{GuardStatus, OrderAnswer, OrderRequest, Trace},
     ports::{
@@ -17,7 +18,7 @@ use crate::{
 
 use super::{
     Sim,
-    delivery::{What, ask, deliver, order_by_right},
+    delivery::{Party, What, ask, deliver, order_by_right},
     machine,
     mutation::Mutation,
 };
@@ -31,9 +32,20 @@ const QUIET_WRITE: Duration = Duration::from_millis(200);
 /// The world as operators reach it.
 #[must_use]
 pub(super) fn world(sim: &Sim) -> World {
-    let shared = Arc::new(Shared(sim.clone()));
+    let party = Party {
+        sim: sim.clone(),
+        from: None,
+        who: None,
+    };
+    let inventory = sim.lock().state.inventory();
+    world_of(party, inventory)
+}
+
+/// The world as somebody reaches it.
+pub(super) fn world_of(party: Party, inventory: Inventory) -> World {
+    let shared = Arc::new(party);
     World {
-        inventory: sim.lock().state.inventory(),
+        inventory,
         guards: shared.clone(),
         machines: shared.clone(),
         records: shared.clone(),
@@ -45,16 +57,15 @@ pub(super) fn world(sim: &Sim) -> World {
     }
 }
 
-struct Shared(Sim);
-
 #[async_trait]
-impl Guards for Shared {
+impl Guards for Party {
     async fn status(&self, host: &HostName) -> Result<GuardStatus, PortError> {
         let of = host.clone();
         let what = What::Of("the guard of", host.clone());
-        ask(&self.0, Some(host), what, QUICK, move |core| {
+        let watched = self.sim.lock().state.settings.watched;
+        ask(self, Some(host), what, QUICK, move |core| {
             let (what, why) = (of.to_string(), "connection refused".to_owned());
-            if core.state.lacks_guard(&of) {
+            if core.state.lacks_guard(&of) || (watched && core.state.guard_sleeps(&of)) {
                 return Err(PortError::Unreachable { what, why });
             }
             Ok(core.state.guard_status(&of))
@@ -71,10 +82,10 @@ impl Guards for Shared {
         let to = host.clone();
         let request = Arc::new(request);
         let what = What::Order(host.clone(), request.clone());
-        if self.0.lock().state.settings.automatic.is_some() {
-            return order_by_right(&self.0, what, request, deadline).await;
+        if self.sim.lock().state.settings.automatic.is_some() {
+            return order_by_right(self, what, request, deadline).await;
         }
-        deliver(&self.0, Some(host), what, deadline, move |core| {
+        deliver(self, Some(host), what, deadline, move |core| {
             let now = core.now();
             let answer = core.state.obey(&to, &request, now);
             core.tell(|| story(&to, &request, &answer));
@@ -100,11 +111,11 @@ pub(super) fn story(host: &HostName, request: &OrderRequest, answer: &OrderAnswe
 }
 
 #[async_trait]
-impl Machines for Shared {
+impl Machines for Party {
     async fn state(&self, host: &HostName) -> Result<Machine, PortError> {
         let of = host.clone();
         ask(
-            &self.0,
+            self,
             None,
             What::Of("the cloud about", host.clone()),
             QUICK,
@@ -128,7 +139,7 @@ impl Machines for Shared {
     async fn depose(&self, host: &HostName, by: &Trace) -> Result<(), PortError> {
         let (of, by) = (host.clone(), by.clone());
         let what = What::Of("marking", host.clone());
-        deliver(&self.0, None, what, QUICK, move |core| {
+        deliver(self, None, what, QUICK, move |core| {
             if core.state.settings.mutation == Some(Mutation::LeaveNoTrace) {
                 return Ok(());
             }
@@ -145,7 +156,7 @@ impl Machines for Shared {
     async fn power_off(&self, host: &HostName) -> Result<(), PortError> {
         let of = host.clone();
         deliver(
-            &self.0,
+            self,
             None,
             What::Of("stopping", host.clone()),
             QUICK,
@@ -163,7 +174,7 @@ impl Machines for Shared {
     async fn power_on(&self, host: &HostName) -> Result<(), PortError> {
         let of = host.clone();
         deliver(
-            &self.0,
+            self,
             None,
             What::Of("starting", host.clone()),
             QUICK,
@@ -185,11 +196,11 @@ fn denied(permission: &str) -> PortError {
 }
 
 #[async_trait]
-impl Proxies for Shared {
+impl Proxies for Party {
     async fn status(&self, lb: &HostName) -> Result<ProxyStatus, PortError> {
         let of = lb.clone();
         ask(
-            &self.0,
+            self,
             Some(lb),
             What::Of("the load balancer", lb.clone()),
             QUICK,
@@ -201,7 +212,7 @@ impl Proxies for Shared {
     async fn tell(&self, lb: &HostName, orders: &[ProxyOrder]) -> Result<(), PortError> {
         let (of, orders) = (lb.clone(), orders.to_vec());
         deliver(
-            &self.0,
+            self,
             Some(lb),
             What::Of("orders to", lb.clone()),
             QUICK,
@@ -227,11 +238,11 @@ impl Proxies for Shared {
 }
 
 #[async_trait]
-impl Queues for Shared {
+impl Queues for Party {
     async fn status(&self, host: &HostName) -> Result<QueueStatus, PortError> {
         let of = host.clone();
         ask(
-            &self.0,
+            self,
             Some(host),
             What::Of("the queue", host.clone()),
             QUICK,
@@ -243,7 +254,7 @@ impl Queues for Shared {
     async fn pause_writes(&self, host: &HostName, time: Duration) -> Result<(), PortError> {
         let of = host.clone();
         deliver(
-            &self.0,
+            self,
             Some(host),
             What::Of("pausing", host.clone()),
             QUICK,
@@ -263,7 +274,7 @@ impl Queues for Shared {
     async fn promote(&self, host: &HostName) -> Result<(), PortError> {
         let of = host.clone();
         deliver(
-            &self.0,
+            self,
             Some(host),
             What::Of("promoting", host.clone()),
             QUICK,
@@ -280,7 +291,7 @@ impl Queues for Shared {
         let of = host.clone();
         let word = if required { "needs" } else { "waives" };
         deliver(
-            &self.0,
+            self,
             Some(host),
             What::Of("what is confirmed by", host.clone()),
             QUICK,
@@ -295,7 +306,7 @@ impl Queues for Shared {
     async fn follow(&self, host: &HostName, master: &HostName) -> Result<(), PortError> {
         let (of, master) = (host.clone(), master.clone());
         deliver(
-            &self.0,
+            self,
             Some(host),
             What::Of("following by", host.clone()),
             QUICK,

@@ -55,6 +55,30 @@ pub fn by_itself(sim: &Sim, operators: &[&Operator], within: Duration) -> Result
     unreachable!("time ends")
 }
 
+/// The same with the real watchers: people only power machines on and
+/// acknowledge what was done; runs are gone on with by the leader.
+///
+/// # Errors
+/// What is not well after that time.
+pub fn by_watchers(sim: &Sim, operator: &Operator, within: Duration) -> Result<(), String> {
+    let end = sim.lock().now() + within;
+    loop {
+        let healthy = {
+            let core = sim.lock();
+            match core.open_runs().first() {
+                Some(run) => Err(format!("{run} is left open")),
+                None => core.is_healthy(),
+            }
+        };
+        if healthy.is_ok() || sim.lock().now() > end {
+            return healthy;
+        }
+        power_all_on(sim);
+        sim.run(operator.acknowledge());
+        sim.pass(Duration::from_millis(500));
+    }
+}
+
 fn unfinished(sim: &Sim, operator: &Operator) -> bool {
     sim.run(operator.has_open_run()).unwrap_or(false)
 }

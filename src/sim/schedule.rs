@@ -52,6 +52,7 @@ impl fmt::Display for Failure {
         let mode = match self.mode {
             Mode::Manual => "manual",
             Mode::Automatic => "automatic",
+            Mode::Watched => "watched",
         };
         writeln!(f, "seed {} of {mode} mode breaks", self.seed)?;
         for violation in &self.violations {
@@ -236,6 +237,14 @@ impl<'a> Stage<'a> {
             Command::Failover(wish) => operator.failover(&self.intent(wish)).await,
             Command::Rejoin(host) => operator.rejoin(host.as_str()).await,
             Command::Resume { abandon } => operator.resume(*abandon).await,
+            Command::Pause(time) => {
+                operator.pause(*time).await;
+                Answer::NotStarted("paused".to_owned())
+            }
+            Command::Acknowledge => {
+                operator.acknowledge().await;
+                Answer::NotStarted("acknowledged".to_owned())
+            }
         }
     }
 
@@ -260,6 +269,7 @@ impl<'a> Stage<'a> {
         let recovered = match self.script.mode {
             Mode::Manual => recover::recover(&self.sim, &operators),
             Mode::Automatic => recover::by_itself(&self.sim, &operators, CONVERGES),
+            Mode::Watched => recover::by_watchers(&self.sim, &self.ann, CONVERGES),
         };
         if let Err(what) = recovered {
             let mut core = self.sim.lock();

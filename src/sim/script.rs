@@ -21,6 +21,14 @@ pub enum Mode {
     Manual,
     /// Leases in a shared store; operators may act as well.
     Automatic,
+    /// The same with the real watchers.
+    Watched,
+}
+
+impl Mode {
+    fn is_automatic(self) -> bool {
+        self != Self::Manual
+    }
 }
 
 /// A schedule, to be played.
@@ -90,6 +98,8 @@ pub enum Command {
     Failover(Wish),
     Rejoin(HostName),
     Resume { abandon: bool },
+    Pause(Duration),
+    Acknowledge,
 }
 
 /// What an operator wants.
@@ -188,13 +198,16 @@ impl Draw {
         let mut settings = match self.mode {
             Mode::Manual => Settings::new(replication),
             Mode::Automatic => Settings::automatic(replication),
+            Mode::Watched => Settings::watched(replication),
         };
         settings.mutation = mutation;
         settings.story = false;
         settings.replication_delay = self.millis(1, 40);
-        if self.mode == Mode::Automatic {
+        if self.mode.is_automatic() {
             let seconds = self.rng.between(2, 4);
-            settings.automatic = Some(Terms::of(Duration::from_secs(seconds)));
+            let terms = Terms::of(Duration::from_secs(seconds));
+            settings.automatic = Some(terms);
+            std::sync::Arc::make_mut(&mut settings.topology).lease = terms;
             settings.block_on_standby_loss = self.rng.permille(200);
         }
         settings
@@ -204,7 +217,9 @@ impl Draw {
     fn drifts(&mut self, names: &Names) -> Vec<(HostName, i64)> {
         let mut drift = || match self.mode {
             Mode::Manual => 0,
-            Mode::Automatic => i64::try_from(self.rng.between(0, 30_000)).expect("small") - 15_000,
+            Mode::Automatic | Mode::Watched => {
+                i64::try_from(self.rng.between(0, 30_000)).expect("small") - 15_000
+            }
         };
         let hosts = names.hosts.iter();
         hosts.map(|host| (host.clone(), drift())).collect()
@@ -213,7 +228,7 @@ impl Draw {
     fn troubles(&mut self, names: &Names) -> Vec<Trouble> {
         let most = match self.mode {
             Mode::Manual => 4,
-            Mode::Automatic => 6,
+            Mode::Automatic | Mode::Watched => 6,
         };
         let trouble = |draw: &mut Self| {
             let fault = draw.fault(names);
@@ -227,7 +242,7 @@ impl Draw {
 
     fn steps(&mut self, names: &Names) -> Vec<Step> {
         // In automatic mode nobody need act.
-        if self.mode == Mode::Automatic && self.rng.permille(600) {
+        if self.mode.is_automatic() && self.rng.permille(600) {
             return Vec::new();
         }
         let step = |draw: &mut Self| Step {
@@ -238,6 +253,9 @@ impl Draw {
     }
 
     fn act(&mut self, names: &Names) -> Act {
+        if self.mode == Mode::Watched && self.rng.permille(300) {
+            return self.care();
+        }
         let command = match self.rng.between(0, 99) {
             0..=54 => Command::Failover(self.wish()),
             55..=74 => Command::Rejoin(self.rng.pick(&names.databases).clone()),
@@ -260,6 +278,19 @@ impl Draw {
         Act::Alone {
             ben,
             mishap,
+            command,
+        }
+    }
+
+    /// What only operators of automatic mode do.
+    fn care(&mut self) -> Act {
+        let command = match self.rng.between(0, 2) {
+            0 => Command::Pause(self.millis(1_000, 15_000)),
+            _ => Command::Acknowledge,
+        };
+        Act::Alone {
+            ben: self.rng.permille(400),
+            mishap: Mishap::None,
             command,
         }
     }

@@ -31,6 +31,8 @@ pub struct Settings {
     pub mutation: Option<Mutation>,
     /// Automatic mode, with these terms.
     pub automatic: Option<Terms>,
+    /// Real watchers work in the three places, and operators with them.
+    pub watched: bool,
     /// Commits wait for a lost standby instead of going on without it.
     pub block_on_standby_loss: bool,
     /// What happens is told.
@@ -48,6 +50,18 @@ impl Settings {
         }
     }
 
+    /// The same with the real watchers.
+    #[must_use]
+    pub fn watched(replication: Replication) -> Self {
+        let mut topology = three_places(replication);
+        topology.coordination = crate::topology::Coordination::Etcd;
+        Self {
+            topology: Arc::new(topology),
+            watched: true,
+            ..Self::automatic(replication)
+        }
+    }
+
     /// Two sites, as usual.
     #[must_use]
     pub fn new(replication: Replication) -> Self {
@@ -57,6 +71,7 @@ impl Settings {
             write_every: Duration::from_millis(40),
             mutation: None,
             automatic: None,
+            watched: false,
             block_on_standby_loss: false,
             story: true,
         }

@@ -9,6 +9,7 @@ use std::{
 use async_trait::async_trait;
 
 use crate::{
+    coordination::SharedJournals,
     journal::{Entry, Event},
     plan::Kind,
     ports::store::{Holder, RunId, Store, StoreError},
@@ -29,6 +30,8 @@ pub struct CrashPoint {
 pub struct SimStore {
     sim: Sim,
     inner: Arc<Mutex<Inner>>,
+    /// Where the journals truly are; none: at this desk.
+    shared: Option<Arc<SharedJournals>>,
 }
 
 #[derive(Default)]
@@ -50,7 +53,65 @@ impl SimStore {
         Self {
             sim: sim.clone(),
             inner: Arc::default(),
+            shared: None,
         }
+    }
+
+    /// The journals of all in the shared store, and this desk's mishaps.
+    #[must_use]
+    pub(super) fn shared(sim: &Sim, journals: SharedJournals) -> Self {
+        Self {
+            shared: Some(Arc::new(journals)),
+            ..Self::new(sim)
+        }
+    }
+
+    pub(super) fn is_shared(&self) -> bool {
+        self.shared.is_some()
+    }
+
+    /// What befalls the runner that writes so many lines to the shared store:
+    /// it dies before or after them, or sleeps behind them.
+    fn mishap(&self, lines: usize) -> (Option<bool>, Option<Duration>) {
+        let mut inner = self.inner();
+        let before = inner.records;
+        inner.records += lines;
+        let among = before + 1..=before + lines;
+        let crash = inner.crash.filter(|point| among.contains(&point.record));
+        let pause = inner.pause.filter(|(record, _)| among.contains(record));
+        (
+            crash.map(|point| point.durable),
+            pause.map(|(_, time)| time),
+        )
+    }
+
+    fn die(&self) {
+        let mut core = self.sim.lock();
+        core.tell(|| "the runner dies".to_owned());
+        core.crashed = true;
+    }
+
+    async fn append_shared(
+        &self,
+        journals: &SharedJournals,
+        run: &RunId,
+        lines: &[String],
+    ) -> Result<(), StoreError> {
+        let (dies, sleeps) = self.mishap(lines.len());
+        if dies != Some(false) {
+            journals.append(run, lines).await?;
+        }
+        if dies.is_some() {
+            self.die();
+            std::future::pending::<()>().await;
+        }
+        if let Some(time) = sleeps {
+            self.sim
+                .lock()
+                .tell(|| format!("the runner sleeps for {time:?}"));
+            self.sim.sleep(time).await;
+        }
+        Ok(())
     }
 
     /// Lets the next runner die.
@@ -162,7 +223,7 @@ fn begin_fault(sim: &Sim, inner: &mut Inner, entry: &Entry) {
     core.later(time, move |core| fault.set(core, false));
 }
 
-fn describe(event: &Event) -> String {
+pub(super) fn describe(event: &Event) -> String {
     match event {
         Event::StepStarted { step } => format!("step {step} starts"),
         Event::StepDone { step, what, .. } => format!("step {step} done: {what}"),
@@ -189,6 +250,9 @@ fn describe(event: &Event) -> String {
 #[async_trait]
 impl Store for SimStore {
     async fn register(&self, holder: &Holder) -> Result<(), StoreError> {
+        if let Some(shared) = &self.shared {
+            return shared.register(holder).await;
+        }
         let mut inner = self.inner();
         if let Some(other) = &inner.holder {
             return Err(StoreError::Held(Box::new(other.clone())));
@@ -198,6 +262,9 @@ impl Store for SimStore {
     }
 
     async fn append(&self, run: &RunId, lines: &[String]) -> Result<(), StoreError> {
+        if let Some(shared) = &self.shared {
+            return self.append_shared(shared, run, lines).await;
+        }
         let (died, sleep) = self.write(run, lines);
         if died {
             let mut core = self.sim.lock();
@@ -218,6 +285,9 @@ impl Store for SimStore {
     }
 
     async fn read(&self, run: &RunId) -> Result<Vec<String>, StoreError> {
+        if let Some(shared) = &self.shared {
+            return shared.read(run).await;
+        }
         let inner = self.inner();
         inner
             .journals
@@ -227,10 +297,27 @@ impl Store for SimStore {
     }
 
     async fn list(&self) -> Result<Vec<RunId>, StoreError> {
+        if let Some(shared) = &self.shared {
+            return shared.list().await;
+        }
         Ok(self.inner().journals.keys().cloned().collect())
     }
 
-    async fn release(&self, _run: &RunId) -> Result<(), StoreError> {
+    async fn keep(&self) -> StoreError {
+        match &self.shared {
+            Some(shared) => shared.keep().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn holds(&self) -> bool {
+        self.shared.as_ref().is_none_or(|shared| shared.holds())
+    }
+
+    async fn release(&self, run: &RunId) -> Result<(), StoreError> {
+        if let Some(shared) = &self.shared {
+            return shared.release(run).await;
+        }
         self.inner().holder = None;
         Ok(())
     }

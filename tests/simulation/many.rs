@@ -31,6 +31,7 @@ pub fn run_as_asked() {
     let first = number("HAFAIL_SIM_SEED", 0);
     let mode = match std::env::var("HAFAIL_SIM_MODE").as_deref() {
         Ok("manual") => Mode::Manual,
+        Ok("watched") => Mode::Watched,
         _ => Mode::Automatic,
     };
     match std::env::var("HAFAIL_SIM_KEEP") {

@@ -17,19 +17,19 @@ use crate::{
 
 use super::{
     super::{
-        clients,
+        clients, clock,
         core::Slot,
         delivery::{What, ask, deliver},
         mutation::Mutation,
     },
-    QUICK, QUIET_WRITE, Shared, WRITE, denied,
+    Party, QUICK, QUIET_WRITE, WRITE, denied,
 };
 
 #[async_trait]
-impl Records for Shared {
+impl Records for Party {
     async fn current(&self, name: &str) -> Result<Option<AddressRecord>, PortError> {
         let name = name.to_owned();
-        ask(&self.0, None, What::Plain("the zone"), QUICK, move |core| {
+        ask(self, None, What::Plain("the zone"), QUICK, move |core| {
             reachable(core.state.zone.dark, core.state.zone.denied)?;
             Ok(core.state.zone.records.get(&name).cloned())
         })
@@ -39,7 +39,7 @@ impl Records for Shared {
     async fn point(&self, epoch: Epoch, records: &[AddressRecord]) -> Result<ChangeId, PortError> {
         let records = records.to_vec();
         deliver(
-            &self.0,
+            self,
             None,
             What::Plain("the change of the zone"),
             QUICK,
@@ -70,7 +70,7 @@ impl Records for Shared {
 
     async fn in_sync(&self, change: &ChangeId) -> Result<bool, PortError> {
         let change = change.0.clone();
-        ask(&self.0, None, What::Plain("the zone"), QUICK, move |core| {
+        ask(self, None, What::Plain("the zone"), QUICK, move |core| {
             let now = core.now();
             let zone = &mut core.state.zone;
             zone.refresh(now);
@@ -88,7 +88,7 @@ impl Records for Shared {
     ) -> Result<BTreeMap<String, Knowledge<AddressRecord>>, PortError> {
         let name = name.to_owned();
         ask(
-            &self.0,
+            self,
             None,
             What::Plain("the name servers"),
             QUICK,
@@ -108,7 +108,7 @@ impl Records for Shared {
     async fn resolved(&self, name: &str) -> BTreeMap<String, Knowledge<AddressRecord>> {
         let name = name.to_owned();
         let answer = ask(
-            &self.0,
+            self,
             None,
             What::Plain("the resolver"),
             QUICK,
@@ -140,11 +140,11 @@ fn reachable(dark: bool, denied_: bool) -> Result<(), PortError> {
 }
 
 #[async_trait]
-impl EndToEnd for Shared {
+impl EndToEnd for Party {
     async fn write(&self, site: &SiteName, deadline: Duration) -> Result<(), PortError> {
         let slot = Slot::default();
         {
-            let mut core = self.0.lock();
+            let mut core = self.sim.lock();
             let (site, answer) = (site.clone(), slot.clone());
             let (through, within) = (site.clone(), deadline);
             core.give_up_later(deadline, slot.clone(), move || {
@@ -152,11 +152,16 @@ impl EndToEnd for Shared {
                 Err(PortError::Unanswered { what, within })
             });
             let way = if core.is_lively() { WRITE } else { QUIET_WRITE };
+            let from = self.from.clone();
             core.look_later(way, move |core| {
                 let lb = core.state.place(&site).lb.clone();
                 let machine = &core.state.machines[&lb];
                 let until = core.now() + deadline;
-                if machine.on && machine.heard && machine.answers {
+                let passes = match &from {
+                    Some(from) => core.state.passes(from, &lb) && core.state.passes(&lb, from),
+                    None => machine.heard && machine.answers,
+                };
+                if machine.on && passes {
                     clients::write_once(core, site, until, answer);
                 } else {
                     let (what, why) = (lb.to_string(), "no route to host".to_owned());
@@ -169,22 +174,19 @@ impl EndToEnd for Shared {
 }
 
 #[async_trait]
-impl Clock for Shared {
+impl Clock for Party {
     fn now(&self) -> Duration {
-        self.0.lock().now()
+        self.sim.lock().now()
     }
 
     fn wall(&self) -> String {
-        let now = self.0.lock().now();
-        format!(
-            "2026-01-01T{:02}:{:02}:{:06.3}Z",
-            now.as_secs() / 3600,
-            now.as_secs() / 60 % 60,
-            now.as_secs_f64() % 60.0
-        )
+        let core = self.sim.lock();
+        let noon = if core.state.settings.watched { 12 } else { 0 };
+        let now = core.now() + Duration::from_secs(noon * 3600);
+        clock::text_of(i64::try_from(now.as_millis()).unwrap_or(i64::MAX))
     }
 
     async fn sleep(&self, time: Duration) {
-        self.0.sleep(time).await;
+        self.sim.sleep(time).await;
     }
 }

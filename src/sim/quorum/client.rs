@@ -12,7 +12,7 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    super::{Core, Sim, core::Slot, machine},
+    super::{Core, Sim, core::Slot, machine, mutation::Mutation, tasks::Process, watcher},
     Watch,
 };
 use crate::{
@@ -31,6 +31,8 @@ pub struct SimQuorum {
     from: HostName,
     deadline: Duration,
     member: Arc<AtomicUsize>,
+    /// The watcher whose client it is.
+    watcher: Option<Process>,
 }
 
 /// What a request does once a leader has it.
@@ -86,7 +88,22 @@ impl SimQuorum {
             from: from.clone(),
             deadline,
             member: Arc::new(AtomicUsize::new(near.unwrap_or(0))),
+            watcher: None,
         }
+    }
+
+    /// The client of a watcher.
+    pub(in crate::sim) fn for_watcher(self, process: &Process) -> Self {
+        Self {
+            watcher: Some(process.clone()),
+            ..self
+        }
+    }
+
+    /// The defect that this client has.
+    fn defect(&self) -> Option<Mutation> {
+        self.watcher.as_ref()?;
+        self.sim.lock().state.settings.mutation
     }
 
     /// Asks the member that answered last, and the next ones after a while
@@ -183,7 +200,7 @@ impl SimQuorum {
 
     fn trusts_any_leader(&self) -> bool {
         let mutation = self.sim.lock().state.settings.mutation;
-        mutation == Some(super::super::mutation::Mutation::TrustStaleLeader)
+        mutation == Some(Mutation::TrustStaleLeader)
     }
 }
 
@@ -305,7 +322,11 @@ impl Quorum for SimQuorum {
         let read = self.ask_any(Needs::Majority, move |core, _| {
             Ok(core.known().read(&prefix))
         });
-        read.await.map(|(_, reading)| reading)
+        let (_, mut reading) = read.await?;
+        if let Some(process) = &self.watcher {
+            watcher::misread(self.defect(), process, &mut reading);
+        }
+        Ok(reading)
     }
 
     async fn commit(
@@ -313,13 +334,19 @@ impl Quorum for SimQuorum {
         when: &[Condition],
         then: &[Change],
     ) -> Result<Option<Revision>, QuorumError> {
-        let (when, then) = (when.to_vec(), then.to_vec());
+        let (mut when, then) = (when.to_vec(), then.to_vec());
+        watcher::disregard(self.defect(), &mut when);
         let member = self.member.load(Ordering::Relaxed);
+        let process = self.watcher.clone();
         self.ask_one(member, move |core, _| {
+            if !core.lives_to_write(process.as_ref(), &then) {
+                return Ok(None);
+            }
             let done = core.store().expect("it is there").commit(&when, &then);
             if let Ok(Some(_)) = done {
                 let keys: Vec<_> = then.iter().map(|change| change.key().to_owned()).collect();
                 core.notify(&keys);
+                core.has_written(process.as_ref(), &then);
             }
             done
         })

@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use super::{Draw, Mode, Names};
-use crate::sim::fault::Fault;
+use crate::sim::{
+    fault::Fault,
+    watcher::{Ambush, Mischief},
+};
 
 impl Draw {
     pub(super) fn fault(&mut self, names: &Names) -> Fault {
         match self.mode {
-            Mode::Automatic if self.rng.permille(700) => self.automatic(names),
+            Mode::Watched if self.rng.permille(350) => self.of_watchers(names),
+            Mode::Automatic | Mode::Watched if self.rng.permille(700) => self.automatic(names),
             _ => self.plain(names),
         }
     }
@@ -37,6 +41,21 @@ impl Draw {
             }
             _ => Fault::Unreliable(rng.between(5, 120)),
         }
+    }
+
+    /// Faults of the watchers themselves.
+    fn of_watchers(&mut self, names: &Names) -> Fault {
+        let member = self.rng.pick(&names.members).clone();
+        let records = self.number(1, 40);
+        let what = match self.rng.between(0, 5) {
+            0 => return Fault::WatcherKilled(member),
+            1 => return Fault::WatcherStopped(member),
+            2 | 3 => Mischief::Sleeps(self.millis(100, 20_000)),
+            durable => Mischief::Dies {
+                durable: durable == 4,
+            },
+        };
+        Fault::Ambush(Ambush { records, what })
     }
 
     /// Faults that only clocks, leases and the store know.

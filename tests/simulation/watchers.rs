@@ -1,0 +1,202 @@
+//! The real watchers in three places, with their journals in the simulated
+//! store; and defects of them, each of which must be caught.
+
+use std::time::Duration;
+
+use hafail::{
+    sim::{
+        Operator, Settings, Sim,
+        fault::Fault,
+        mutation::Mutation,
+        schedule,
+        script::Mode,
+        watcher::{Ambush, Mischief},
+    },
+    topology::Replication,
+};
+
+use crate::{
+    many,
+    scenario::{host, seconds, site},
+};
+
+/// So many schedules in each part.
+const SHARE: u64 = 150;
+/// A defect is caught within so many.
+const SOON: u64 = 300;
+
+fn schedules(part: u64) {
+    let count = many::number("HAFAIL_SIM_SCHEDULES", SHARE);
+    let first = many::number("HAFAIL_SIM_SEED", 0) + part * count;
+    for seed in first..first + count {
+        if let Err(failure) = schedule::run(Mode::Watched, seed, None) {
+            panic!("{failure}");
+        }
+    }
+}
+
+#[test]
+fn schedules_with_watchers_1() {
+    schedules(0);
+}
+
+#[test]
+fn schedules_with_watchers_2() {
+    schedules(1);
+}
+
+fn world(mutation: Option<Mutation>) -> Sim {
+    let mut settings = Settings::watched(Replication::Synchronous);
+    settings.mutation = mutation;
+    let sim = Sim::new(settings, 11);
+    sim.pass(seconds(5));
+    sim
+}
+
+fn set(sim: &Sim, fault: &Fault, on: bool) {
+    fault.set(&mut sim.lock(), on);
+}
+
+/// Runs that were begun, and promotions.
+fn done(sim: &Sim) -> (usize, usize) {
+    let core = sim.lock();
+    let ledger = &core.state.ledger;
+    (ledger.runs.len(), ledger.promotions.len())
+}
+
+#[test]
+fn a_lost_site_is_failed_over_and_rejoined_by_itself() {
+    let sim = world(None);
+    let lost = Fault::SiteDown(site("site1"));
+    set(&sim, &lost, true);
+    sim.pass(seconds(20));
+    assert_eq!(done(&sim).1, 1, "{}", sim.lock().story());
+    set(&sim, &lost, false);
+    sim.pass(seconds(40));
+    let core = sim.lock();
+    assert_eq!(core.is_healthy(), Ok(()), "{}", core.story());
+    assert_eq!(core.state.ledger.violations, [], "{}", core.story());
+}
+
+/// The leader dies, or sleeps, at each record of its failover; another one
+/// goes on, and all is as it would have been.
+#[test]
+fn a_successor_goes_on_at_every_record() {
+    let mischiefs = [
+        Mischief::Dies { durable: true },
+        Mischief::Dies { durable: false },
+        Mischief::Sleeps(seconds(12)),
+    ];
+    for what in &mischiefs {
+        for records in 1..=24 {
+            let sim = world(None);
+            let ambush = Ambush {
+                records,
+                what: what.clone(),
+            };
+            set(&sim, &Fault::Ambush(ambush), true);
+            set(&sim, &Fault::HostDown(host("site1-db")), true);
+            sim.pass(seconds(30));
+            assert_eq!(
+                done(&sim).1,
+                1,
+                "{records} {what:?}\n{}",
+                sim.lock().story()
+            );
+            set(&sim, &Fault::HostDown(host("site1-db")), false);
+            sim.pass(seconds(40));
+            let core = sim.lock();
+            let told = || format!("{records} {what:?}\n{}", core.story());
+            assert_eq!(core.is_healthy(), Ok(()), "{}", told());
+            assert_eq!(core.state.ledger.violations, [], "{}", told());
+        }
+    }
+}
+
+/// Whether a failover begins although a person has paused.
+fn acts_while_paused(mutation: Option<Mutation>) -> bool {
+    let sim = world(mutation);
+    let operator = Operator::new(&sim, "ann");
+    sim.run(operator.pause(seconds(60)));
+    set(&sim, &Fault::SiteDown(site("site1")), true);
+    sim.pass(seconds(20));
+    done(&sim).0 > 0
+}
+
+#[test]
+fn acting_while_paused_is_caught() {
+    assert!(acts_while_paused(Some(Mutation::ActWhilePaused)));
+    assert!(!acts_while_paused(None));
+}
+
+/// How often it fails over when both sites are lost in turn.
+fn failovers_in_a_row(mutation: Option<Mutation>) -> usize {
+    let sim = world(mutation);
+    for lost in ["site1", "site2"] {
+        let lost = Fault::SiteDown(site(lost));
+        set(&sim, &lost, true);
+        sim.pass(seconds(20));
+        set(&sim, &lost, false);
+        sim.pass(seconds(40));
+    }
+    done(&sim).1
+}
+
+#[test]
+fn a_cooldown_that_is_ignored_is_caught() {
+    assert!(failovers_in_a_row(Some(Mutation::IgnoreCooldown)) > 1);
+    assert_eq!(failovers_in_a_row(None), 1);
+}
+
+/// The primary does not reach the store and goes on under promises: whether
+/// anything is begun against it.
+fn acts_against_promises(mutation: Option<Mutation>) -> bool {
+    let sim = world(mutation);
+    set(&sim, &Fault::StoreUnreached(host("site1-db")), true);
+    sim.pass(seconds(30));
+    done(&sim).0 > 0
+}
+
+#[test]
+fn a_failover_against_promises_is_caught() {
+    assert!(!acts_against_promises(None));
+    assert!(acts_against_promises(Some(Mutation::IgnorePromises)));
+}
+
+/// The defect breaks the invariant in a few schedules.
+fn is_caught(mutation: Mutation, invariant: &str) {
+    for seed in 0..SOON {
+        if let Err(failure) = schedule::try_once(Mode::Watched, seed, Some(mutation)) {
+            let mut broken = failure.violations.iter();
+            if broken.any(|violation| violation.invariant == invariant) {
+                println!("{mutation:?} breaks {invariant} with seed {seed}");
+                return;
+            }
+        }
+    }
+    panic!("{mutation:?} does not break {invariant}");
+}
+
+#[test]
+fn working_without_the_lock_is_caught() {
+    is_caught(Mutation::ResumeWithoutLock, "no_stale_actor");
+}
+
+/// How many watchers decide within a while of quiet.
+fn deciders(mutation: Option<Mutation>) -> usize {
+    let sim = world(mutation);
+    sim.pass(Duration::from_secs(10));
+    let core = sim.lock();
+    let story = core.story();
+    let decides = |place: &&&str| story.contains(&format!("watcher of {place}: Healthy"));
+    ["site1-lb", "site2-lb", "witness"]
+        .iter()
+        .filter(decides)
+        .count()
+}
+
+#[test]
+fn acting_without_leading_is_caught() {
+    assert!(deciders(Some(Mutation::ActWithoutLeading)) > 1);
+    assert_eq!(deciders(None), 1);
+}
