@@ -7,7 +7,7 @@ mod lead;
 mod look;
 mod notice;
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, pin::pin, sync::Arc, time::Duration};
 
 use futures::future::{Either, select};
 
@@ -75,6 +75,8 @@ struct Remembered {
     /// When the last run had been registered.
     run: Option<Revision>,
     past: Past,
+    /// Runs that may have promoted.
+    promoted: BTreeSet<String>,
 }
 
 /// What one turn came to.

@@ -355,12 +355,11 @@ impl State {
         let held = self.guards.get(host)?.held.as_ref()?;
         let ttl = self.settings.automatic?.ttl;
         let known = self.sync.as_ref().filter(|sync| &sync.primary == host);
-        let blind = self.settings.mutation == Some(Mutation::IgnorePromises);
         Some(LeaseStatus {
             epoch: held.right.epoch,
             // Only shown to people.
             left_ms: u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX),
-            by_promises: held.holding.by_promises && !blind,
+            by_promises: held.holding.by_promises,
             members: known.map(|sync| sync.members.clone()).unwrap_or_default(),
         })
     }

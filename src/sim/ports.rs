@@ -10,7 +10,7 @@ use crate::{
     ids::HostName,
     inventory::Inventory,
     observation::{Machine, MachineState, ProxyOrder, ProxyStatus, QueueStatus},
-    order::{GuardStatus, OrderAnswer, OrderRequest, Trace},
+    order::{GuardStatus, OrderAnswer, OrderRequest, PostgresState, Trace},
     ports::{
         PortError, World, guards::Guards, machines::Machines, proxies::Proxies, queues::Queues,
     },
@@ -68,7 +68,14 @@ impl Guards for Party {
             if core.state.lacks_guard(&of) || (watched && core.state.guard_sleeps(&of)) {
                 return Err(PortError::Unreachable { what, why });
             }
-            Ok(core.state.guard_status(&of))
+            let mut status = core.state.guard_status(&of);
+            let promised = status.lease.as_ref().is_some_and(|lease| lease.by_promises);
+            if promised && core.state.settings.mutation == Some(Mutation::IgnorePromises) {
+                // The defect: whoever does not reach the store is done for.
+                status.lease = None;
+                status.postgres.state = PostgresState::Hung;
+            }
+            Ok(status)
         })
         .await
     }

@@ -45,14 +45,19 @@ impl Watcher {
     }
 
     /// What the leader makes of it.
-    pub(super) async fn decide(&mut self, state: &State, snapshot: Snapshot) -> Option<Verdict> {
-        let past = match self.past(state, &snapshot).await {
-            Ok(past) => past,
+    pub(super) async fn decide(
+        &mut self,
+        state: &State,
+        mut snapshot: Snapshot,
+    ) -> Option<Verdict> {
+        let (past, promoted) = match self.past(state, &snapshot).await {
+            Ok(known) => known,
             Err(error) => {
                 self.notices.tell(&Notice::Blind(error.to_string()));
                 return None;
             }
         };
+        heed_cooldown(&mut snapshot, &promoted);
         let now = self.world.clock.now();
         let sight = Sight {
             topology: &self.settings.topology,
@@ -71,22 +76,41 @@ impl Watcher {
     }
 
     /// The journals, read anew when somebody has worked on them since.
-    async fn past(&mut self, state: &State, snapshot: &Snapshot) -> Result<Past, HistoryError> {
+    async fn past(
+        &mut self,
+        state: &State,
+        snapshot: &Snapshot,
+    ) -> Result<(Past, BTreeSet<String>), HistoryError> {
         let run = state.last_run.as_ref().map(|key| key.modified);
         if let Some(known) = &self.past
             && known.run == run
             && state.lock.is_none()
         {
-            return Ok(known.past.clone());
+            return Ok((known.past.clone(), known.promoted.clone()));
         }
         let journals = journals(&self.journals).await?;
+        let mut promoted = BTreeSet::new();
+        for (run, entries) in &journals {
+            if journal::replay(run, entries)?.may_be_committed() {
+                promoted.insert(run.to_string());
+            }
+        }
         let journals: Vec<_> = journals.into_iter().map(|(_, entries)| entries).collect();
         let past = journal::past(&journals, &snapshot.clusters())?;
         self.past = state.lock.is_none().then(|| Remembered {
             run,
             past: past.clone(),
+            promoted: promoted.clone(),
         });
-        Ok(past)
+        Ok((past, promoted))
+    }
+}
+
+/// The cooldown is written before its run begins: one that never came to its
+/// promotion, because its leader died, must not hold back the next.
+fn heed_cooldown(snapshot: &mut Snapshot, promoted: &BTreeSet<String>) {
+    if let Knowledge::Known(store) = &mut snapshot.store {
+        store.cooling = store.cooling.take().filter(|run| promoted.contains(run));
     }
 }
 
