@@ -65,6 +65,13 @@ impl Memory {
         self.tried.remove(&act.key());
     }
 
+    /// The primary that a run has promoted is gone: what is left of it is not
+    /// tried again.
+    pub fn is_void(&mut self, run: &RunId) {
+        let key = Act::Resume(run.clone()).key();
+        self.tried.insert(key, (TRIES, Moment::ZERO));
+    }
+
     /// How long the next try still waits, and how many there were.
     fn waits(&self, act: &Act, policy: &Policy, now: Moment) -> Option<(Duration, u32)> {
         let (times, last) = self.tried.get(&act.key())?;

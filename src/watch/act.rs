@@ -1,6 +1,6 @@
 //! Doing what was decided, through the same runner and journal as operators.
 
-use std::pin::pin;
+use std::{pin::pin, sync::Mutex};
 
 use futures::future::{Either, select};
 
@@ -9,20 +9,42 @@ use crate::{
     coordination::Cooldown,
     decide::{Act, Reaction, Verdict},
     ids::Epoch,
-    journal::{Entry, Outcome, Progress},
+    journal::{Entry, Outcome, Progress, StepState},
     plan::Plan,
-    ports::{quorum::QuorumError, store::RunId},
+    ports::{
+        quorum::QuorumError,
+        store::{RunId, Store},
+    },
     run::{Interrupt, Observer, Ran, RunError, Runner},
 };
 
 impl Watcher {
     pub(super) async fn act(&mut self, act: &Act, epoch: Epoch) {
         self.notices.tell(&Notice::Begins(act.clone()));
-        let done = {
-            let (acting, leading) = (pin!(self.run(act, epoch)), pin!(self.keep_leading()));
-            match select(acting, leading).await {
-                Either::Left((done, _)) => done,
-                Either::Right((why, _)) => Err(why),
+        let told = Told {
+            watcher: self,
+            promoted: Mutex::default(),
+        };
+        let acted = {
+            let acting = pin!(self.run(act, epoch, &told));
+            let (leading, lost) = (
+                pin!(self.keep_leading()),
+                pin!(self.primary_lost(act, &told)),
+            );
+            match select(acting, select(leading, lost)).await {
+                Either::Left((done, _)) => Ok(done),
+                Either::Right((Either::Left((why, _)), _)) => Ok(Err(why)),
+                Either::Right((Either::Right((run, _)), _)) => Err(run),
+            }
+        };
+        let is_void = acted.is_err();
+        let done = match acted {
+            Ok(done) => done,
+            Err(run) => {
+                // Whoever waits for the lock need not.
+                let _ = self.journals.release(&run).await;
+                self.memory.is_void(&run);
+                Err(format!("the primary that run {run} promoted is gone"))
             }
         };
         // Whatever it wrote is read anew.
@@ -32,6 +54,7 @@ impl Watcher {
             Ok(ran) if ran.outcome == Outcome::Succeeded || is_given_up(act, ran) => {
                 self.memory.succeeded(act);
             }
+            _ if is_void => {}
             _ => self.memory.failed(act, now),
         }
         let notice = match done {
@@ -48,13 +71,12 @@ impl Watcher {
         self.notices.tell(&notice);
     }
 
-    async fn run(&self, act: &Act, epoch: Epoch) -> Result<Ran, String> {
+    async fn run(&self, act: &Act, epoch: Epoch, observer: &Told<'_>) -> Result<Ran, String> {
         let interrupt = Interrupt::default();
-        let observer = Told(self);
         let runner = Runner {
             world: &self.world,
             store: &self.journals,
-            observer: &observer,
+            observer,
             interrupt: &interrupt,
             who: &self.settings.who,
         };
@@ -91,6 +113,22 @@ impl Watcher {
         let wall = self.world.clock.wall();
         let digits: String = wall.chars().filter(char::is_ascii_digit).take(14).collect();
         RunId(format!("{digits}-{}-{epoch}", self.settings.host))
+    }
+
+    /// Comes when the database that the run has promoted holds the right no
+    /// more: whatever is left to do waits for it in vain, while nobody serves.
+    async fn primary_lost(&self, act: &Act, told: &Told<'_>) -> RunId {
+        loop {
+            self.world.clock.sleep(self.settings.period).await;
+            let promoted = told.promoted.lock().expect("nobody panics in here").clone();
+            if let Some(run) = promoted
+                && !matches!(act, Act::Abandon(_))
+                && let Ok(state) = self.shared.state().await
+                && state.primary.is_none()
+            {
+                return run;
+            }
+        }
     }
 
     /// Renews the lead while a run takes its time; ends when it is lost.
@@ -156,10 +194,19 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// Passes every entry of a run on.
-struct Told<'a>(&'a Watcher);
+struct Told<'a> {
+    watcher: &'a Watcher,
+    /// The run, once its promotion is done.
+    promoted: Mutex<Option<RunId>>,
+}
 
 impl Observer for Told<'_> {
     fn entry(&self, entry: &Entry, progress: &Progress) {
-        self.0.notices.entry(entry, progress);
+        self.watcher.notices.entry(entry, progress);
+        let commit = progress.plan.commit();
+        if commit.is_some_and(|commit| progress.state(commit.number) == StepState::Done) {
+            let mut promoted = self.promoted.lock().expect("nobody panics in here");
+            *promoted = Some(progress.run.clone());
+        }
     }
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use hafail::{
     sim::{
-        Operator, Settings, Sim,
+        CrashPoint, Operator, Settings, Sim,
         fault::Fault,
         mutation::Mutation,
+        recover::plain,
         schedule,
         script::Mode,
         watcher::{Ambush, Mischief},
@@ -111,6 +112,26 @@ fn a_successor_goes_on_at_every_record() {
             assert_eq!(core.state.ledger.violations, [], "{}", told());
         }
     }
+}
+
+/// The primary that a switchover promoted dies before all is done: what is
+/// left of that run waits for it in vain, and the other one must serve.
+#[test]
+fn a_new_primary_that_dies_is_failed_over_soon() {
+    let sim = world(None);
+    let ann = Operator::new(&sim, "ann");
+    ann.store.crash_at(CrashPoint {
+        record: 34,
+        durable: true,
+    });
+    let gone = sim.run(ann.failover(&plain("us-east-1", None)));
+    ann.store.process_died();
+    assert!(gone.is_none(), "{}", sim.lock().story());
+    assert_eq!(done(&sim).1, 1, "{}", sim.lock().story());
+    sim.pass(seconds(1));
+    set(&sim, &Fault::HostDown(host("site2-db")), true);
+    sim.pass(seconds(40));
+    assert_eq!(done(&sim).1, 2, "{}", sim.lock().story());
 }
 
 /// Whether a failover begins although a person has paused.
