@@ -1,6 +1,7 @@
 //! What the leading watcher does about what it sees. Pure, like every
 //! decision: its memory and the time are arguments.
 
+mod memory;
 mod sentence;
 mod standbys;
 
@@ -58,18 +59,6 @@ impl Memory {
     pub fn failed(&mut self, act: &Act, now: Moment) {
         let tried = self.tried.entry(act.key()).or_insert((0, now));
         *tried = (tried.0 + 1, now);
-    }
-
-    /// What was begun succeeded.
-    pub fn succeeded(&mut self, act: &Act) {
-        self.tried.remove(&act.key());
-    }
-
-    /// The primary that a run has promoted is gone: what is left of it is not
-    /// tried again.
-    pub fn is_void(&mut self, run: &RunId) {
-        let key = Act::Resume(run.clone()).key();
-        self.tried.insert(key, (TRIES, Moment::ZERO));
     }
 
     /// How long the next try still waits, and how many there were.

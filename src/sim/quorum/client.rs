@@ -92,7 +92,6 @@ impl SimQuorum {
         }
     }
 
-    /// The client of a watcher.
     pub(in crate::sim) fn for_watcher(self, process: &Process) -> Self {
         Self {
             watcher: Some(process.clone()),
@@ -100,7 +99,6 @@ impl SimQuorum {
         }
     }
 
-    /// The defect that this client has.
     fn defect(&self) -> Option<Mutation> {
         self.watcher.as_ref()?;
         self.sim.lock().state.settings.mutation
