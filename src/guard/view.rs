@@ -19,6 +19,8 @@ pub struct View {
     pub hung: bool,
     /// The last message of the primary, and when this guard first saw it.
     message: Option<(String, Instant)>,
+    /// When PostgreSQL last answered.
+    pub seen_at: Option<Instant>,
 }
 
 impl Default for View {
@@ -28,6 +30,7 @@ impl Default for View {
             lag: None,
             hung: false,
             message: None,
+            seen_at: None,
         }
     }
 }
@@ -101,6 +104,7 @@ impl View {
 
     /// It answered.
     pub fn seen(&mut self, observed: Observed, now: Instant) {
+        self.seen_at = Some(now);
         let receiver = observed.receiver.as_ref();
         // Where its primary ends before the standby itself, they have diverged,
         // and what streams for a moment is only their common past.

@@ -21,6 +21,8 @@ use crate::{
 const SILENT: Duration = Duration::from_millis(2_500);
 /// The end of the log is not known yet.
 const UNKNOWN: Lsn = Lsn(u64::MAX);
+/// Older looks tell nothing of standbys.
+const FRESH: Duration = Duration::from_millis(1_000);
 /// Between two looks when nothing changes.
 const PERIOD: Duration = Duration::from_millis(250);
 /// Between two looks while a standby catches up.
@@ -126,6 +128,12 @@ impl Guard {
         let Some(held) = held else {
             return Ok(PERIOD);
         };
+        // A PostgreSQL that does not answer says nothing of its standbys: they
+        // are who takes over from it.
+        let seen_at = self.view.borrow().seen_at;
+        if seen_at.is_none_or(|at| at.elapsed() > FRESH) {
+            return Ok(PERIOD);
+        }
         if !self.read_set(lease, &held).await? {
             return Ok(PERIOD);
         }
