@@ -28,8 +28,10 @@ need_root() {
 need_rust() {
     [ -x "$HOME/.cargo/bin/cargo" ] && export PATH="$HOME/.cargo/bin:$PATH"
     command -v cargo >/dev/null || fail "Rust is missing (cargo was not found)" "install it from https://rustup.rs"
-    # The client of the store is generated from its protocol.
-    command -v protoc >/dev/null || ensure_packages protobuf-compiler
+    # The client of the store is generated from its protocol, which imports
+    # files that the compiler's package only recommends.
+    [ -e /usr/include/google/protobuf/descriptor.proto ] && command -v protoc >/dev/null ||
+        ensure_packages protobuf-compiler libprotobuf-dev
 }
 
 # ensure_packages NAME…: installs the Debian or Ubuntu packages that are missing.
