@@ -81,8 +81,15 @@ const TRACE: &str = "systemctl is-active -q trace || systemd-run --quiet --unit 
 
 pub async fn a_forced_stop_is_a_power_cut(world: World) {
     let (lab, site) = (&world.lab, &world.other);
+    // Of a connection to it, which it ends in order, or of which nothing is heard any more.
+    let open = format!("ss -Htn state established dst {}:22 | grep .", site.db_ip);
+    let connect = format!(
+        "setsid bash -c 'exec 3<>/dev/tcp/{}/22; sleep 60' > /dev/null 2>&1 & until {open}; do sleep 0.1; done",
+        site.db_ip
+    );
     for (force, trace) in [(false, 0), (true, 1)] {
         lab.must(&site.db, &["sh", "-c", TRACE]);
+        lab.must(&site.bastion, &["bash", "-c", &connect]);
         let stop = site
             .client
             .stop_instances()
@@ -90,6 +97,8 @@ pub async fn a_forced_stop_is_a_power_cut(world: World) {
             .force(force);
         stop.send().await.unwrap();
         assert_eq!(lab.container(&site.db), "exited");
+        let still_open = lab.exec(&site.bastion, &["sh", "-c", &open]).0 == 0;
+        assert_eq!(still_open, force, "nobody hears a power cut");
         site.client
             .start_instances()
             .instance_ids(&site.db)
