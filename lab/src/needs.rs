@@ -46,6 +46,25 @@ const PROGRAMS: [(&str, &str); 11] = [
 /// How long dockerd may take to answer after its start.
 const DOCKER_START: Duration = Duration::from_secs(60);
 
+/// Every instance runs systemd, which takes several; the kernel's 128 are
+/// shared by all instances of all labs, and whoever gets none does not boot.
+const INOTIFY_INSTANCES: u32 = 4096;
+const INOTIFY_LIMIT: &str = "/proc/sys/fs/inotify/max_user_instances";
+
+/// Raises the machine's limits that instances would run into. They stay until
+/// it boots.
+pub fn raise_limits() {
+    let limit = std::fs::read_to_string(INOTIFY_LIMIT).unwrap_or_default();
+    if limit
+        .trim()
+        .parse()
+        .is_ok_and(|limit: u32| limit < INOTIFY_INSTANCES)
+    {
+        // Where it must not be written, a small lab still fits.
+        let _ = std::fs::write(INOTIFY_LIMIT, INOTIFY_INSTANCES.to_string());
+    }
+}
+
 fn on_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let usual = ["/usr/sbin", "/sbin"].map(PathBuf::from);

@@ -36,6 +36,7 @@ pub(super) async fn run(settings: &Settings, options: &Options) -> anyhow::Resul
     let _lock = lock(settings)?;
     progress.step("checking programs");
     needs::ensure_programs(options.install).await?;
+    needs::raise_limits();
     needs::ensure_docker(settings.file("dockerd.log")).await?;
     let image = image::ensure(&settings.cache, &progress).await?;
     let program = moto::ensure_installed(&settings.cache, &progress).await?;
