@@ -167,6 +167,8 @@ pub enum Fact {
     Promoted { timeline: Timeline },
     /// The change of DNS records.
     Changed { change: ChangeId },
+    /// Whether health checks have moved the names in time.
+    Followed { followed: bool },
     /// What resolvers answered at the end: how many the new addresses.
     Resolvers { asked: usize, moved: usize },
     /// How the rejoin was done.

@@ -18,7 +18,7 @@ use crate::{
     },
     order::{GuardStatus, PostgresState},
     ports::{PortError, World},
-    topology::{Host, Role, Topology},
+    topology::{Host, Record, Role, Topology},
 };
 
 mod hosts;
@@ -189,21 +189,42 @@ impl<'a> Eyes<'a> {
 
     async fn records(&self) -> BTreeMap<String, Knowledge<AddressRecord>> {
         let records = self.topology.dns.iter().flat_map(|dns| &dns.records);
+        let by_checks = |record: &Record| {
+            let dns = self.topology.dns.as_ref();
+            dns.is_some_and(|dns| dns.follows_checks(record))
+        };
         let asked = records.map(|record| async move {
-            let seen = know(
-                self.world,
-                self.patience,
-                self.world.records.current(&record.name),
-            )
-            .await;
-            let seen = match seen {
-                Knowledge::Known(Some(record)) => Knowledge::Known(record),
-                Knowledge::Known(None) | Knowledge::Absent => Knowledge::Absent,
-                Knowledge::Unknown { since, why } => Knowledge::Unknown { since, why },
+            let seen = match by_checks(record) {
+                true => self.answered(&record.name).await,
+                false => self.stated(&record.name).await,
             };
             (record.name.clone(), seen)
         });
         join_all(asked).await.into_iter().collect()
+    }
+
+    /// What the control plane has.
+    async fn stated(&self, name: &str) -> Knowledge<AddressRecord> {
+        let asked = self.world.records.current(name);
+        match know(self.world, self.patience, asked).await {
+            Knowledge::Known(Some(record)) => Knowledge::Known(record),
+            Knowledge::Known(None) | Knowledge::Absent => Knowledge::Absent,
+            Knowledge::Unknown { since, why } => Knowledge::Unknown { since, why },
+        }
+    }
+
+    /// What the name servers answer, where health checks choose it: the first
+    /// that answers, in their order.
+    async fn answered(&self, name: &str) -> Knowledge<AddressRecord> {
+        let asked = self.world.records.authoritative(name);
+        let servers = match know(self.world, self.patience, asked).await {
+            Knowledge::Known(servers) => servers,
+            Knowledge::Absent => return Knowledge::Absent,
+            Knowledge::Unknown { since, why } => return Knowledge::Unknown { since, why },
+        };
+        let mut answers = servers.into_values();
+        let known = answers.find(|answer| !matches!(answer, Knowledge::Unknown { .. }));
+        known.unwrap_or_else(|| Knowledge::unknown("no name server of the zone answers"))
     }
 
     async fn writes(

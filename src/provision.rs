@@ -9,6 +9,7 @@ pub mod diff;
 mod firewall;
 mod host_key;
 pub mod inventory;
+mod names;
 pub mod order;
 pub mod render;
 pub mod resource;
@@ -37,6 +38,7 @@ pub fn scope(topology: &Topology) -> Scope {
         zone: topology.dns.as_ref().map(|dns| ZoneScope {
             name: dns.zone.clone(),
             managed: dns.manage_zone,
+            checks: topology.sites.keys().map(desired::check_key).collect(),
             records: dns
                 .records
                 .iter()

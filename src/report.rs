@@ -193,8 +193,8 @@ fn dns(progress: &Progress, entries: &[Entry]) -> DnsReport {
     for planned in &progress.plan.steps {
         let done = progress.state(planned.number) == crate::journal::StepState::Done;
         match &planned.step {
-            Step::MoveRecords { records } => {
-                report.moved = done;
+            Step::MoveRecords { records } | Step::AwaitChecks { records, .. } => {
+                report.moved = done && matches!(planned.step, Step::MoveRecords { .. });
                 report.records = records.iter().map(|record| record.name.clone()).collect();
                 let all: std::collections::BTreeSet<_> = records
                     .iter()
@@ -212,6 +212,9 @@ fn dns(progress: &Progress, entries: &[Entry]) -> DnsReport {
         };
         for fact in facts {
             match fact {
+                Fact::Followed { followed } => {
+                    (report.moved, report.authoritative) = (*followed, *followed);
+                }
                 Fact::Changed { change } => report.change = Some(change.0.clone()),
                 Fact::Resolvers { asked, moved } => {
                     (report.resolver_answers, report.resolver_answers_moved) = (*asked, *moved);

@@ -61,6 +61,12 @@ pub enum Step {
     AwaitInSync,
     /// Every authoritative name server answers the records.
     AwaitAuthoritative { records: Vec<AddressRecord> },
+    /// Name servers answer the records, which health checks move. Later than
+    /// that is a finding: no run can make it so.
+    AwaitChecks {
+        records: Vec<AddressRecord>,
+        within_ms: u64,
+    },
     /// Resolvers answer the records, at the latest when the old ones expire.
     AwaitResolvers { records: Vec<AddressRecord> },
     /// The stopped old primary starts as a standby; no rewind is needed.
@@ -144,6 +150,7 @@ impl Step {
             Self::MoveRecords { .. } => "move-records",
             Self::AwaitInSync => "await-in-sync",
             Self::AwaitAuthoritative { .. } => "await-authoritative",
+            Self::AwaitChecks { .. } => "await-checks",
             Self::AwaitResolvers { .. } => "await-resolvers",
             Self::Follow { .. } => "follow",
             Self::Rejoin { .. } => "rejoin",
@@ -171,6 +178,7 @@ impl Step {
                 120
             }
             Self::Fence { .. } => 180,
+            Self::AwaitChecks { within_ms, .. } => within_ms / 1000 + 30,
             Self::AwaitResolvers { records } => return resolvers_deadline(records),
             Self::Rejoin { .. } => 3600,
         };
@@ -251,6 +259,14 @@ impl fmt::Display for Step {
                     f,
                     "wait until every name server of the zone answers {}",
                     addresses(records)
+                )
+            }
+            Self::AwaitChecks { records, within_ms } => {
+                let seconds = within_ms.div_ceil(1000);
+                write!(
+                    f,
+                    "see health checks lead {}, within {seconds} s",
+                    describe_records(records)
                 )
             }
             Self::AwaitResolvers { records } => {

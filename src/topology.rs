@@ -3,6 +3,7 @@
 
 mod automatic;
 mod check;
+mod dns;
 mod lower;
 mod node;
 mod problem;
@@ -16,6 +17,7 @@ mod values;
 
 pub use automatic::{CloudAccess, Etcd, OnStandbyLoss, Watch, WatchMode};
 pub use check::ENVIRONMENT_VARIABLES;
+pub use dns::{ACTIVE_PATH, CHECK_ANSWER, CHECK_INTERVAL, Cutover, Dns, Record};
 pub use problem::{Position, Problem, Problems, Severity};
 pub use reading::Reading;
 pub use ready::Surroundings;
@@ -328,26 +330,6 @@ pub struct LoadBalancer {
     pub queue_port: u16,
     /// How long new database connections wait for a primary before refusal.
     pub hold: Duration,
-}
-
-/// The hosted zone and its records.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Dns {
-    /// Such as `vote.example.org`, without the final dot.
-    pub zone: String,
-    /// Make the zone (and remove it at destroy), or expect that it exists.
-    pub manage_zone: bool,
-    pub records: Vec<Record>,
-}
-
-/// A name that follows the active site.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Record {
-    /// Full name without the final dot.
-    pub name: String,
-    pub ttl: Duration,
-    /// A record of the active site's load balancers, or of one fixed site's.
-    pub target: RecordTarget,
 }
 
 /// What a record answers.

@@ -9,6 +9,8 @@
 mod account;
 #[path = "e2e/automatic.rs"]
 mod automatic;
+#[path = "e2e/checked_names.rs"]
+mod checked_names;
 #[path = "e2e/cloud.rs"]
 mod cloud;
 #[path = "e2e/faults.rs"]
@@ -79,6 +81,15 @@ fn faults_under_automatic_mode() {
     let directory = tempfile::tempdir().unwrap();
     let topology = faults::topology(directory.path());
     explained(Some(&topology), || faults::story(&topology, keep));
+}
+
+#[test]
+#[ignore = "needs a lab: scripts/test"]
+fn names_follow_health_checks() {
+    let keep = std::env::var_os("HAFAIL_E2E_KEEP").is_some();
+    let directory = tempfile::tempdir().unwrap();
+    let topology = checked_names::topology(directory.path());
+    explained(Some(&topology), || checked_names::story(&topology, keep));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use hafail::{
     ports::store::RunId,
     report::report,
     sim::{Answer, Operator, Settings, Sim, fault::Fault, recover::plain},
-    topology::{Replication, Role, Topology},
+    topology::{Cutover, Replication, Role, Topology},
 };
 use scenario::{Scenario, host, seconds, site};
 
@@ -54,6 +54,12 @@ fn plans_read_well() {
         .failover(&topology, &plain("us-east-1", None))
         .unwrap();
     golden("plan-switchover", &switchover.to_string());
+    let mut checked = topology.clone();
+    checked.dns.as_mut().unwrap().cutover = Cutover::HealthCheck;
+    let switchover = ground
+        .failover(&checked, &plain("us-east-1", None))
+        .unwrap();
+    golden("plan-switchover-health-checks", &switchover.to_string());
     let (topology, mut ground) = dark(Replication::Synchronous);
     let failover = ground
         .failover(&topology, &plain("us-east-1", None))

@@ -7,6 +7,8 @@ mod account;
 mod drift;
 #[path = "provision/moto.rs"]
 mod moto;
+#[path = "provision/names.rs"]
+mod names;
 #[path = "provision/preview.rs"]
 mod preview;
 #[path = "provision/proxy.rs"]
@@ -26,7 +28,7 @@ use hafail::{
 };
 use proxy::Verdict;
 use tokio_util::sync::CancellationToken;
-use world::{World, small};
+use world::{World, checked, small};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_deploy_makes_no_changes() {
@@ -174,11 +176,11 @@ async fn the_newest_image_is_used_and_its_metadata_protected() {
 /// Every third change ends without an answer, each of them in one of three
 /// runs.
 async fn every_third(verdict: Verdict) {
-    let reference = World::of(small()).await;
+    let reference = World::of(checked()).await;
     reference.deploy().await.unwrap();
     let expected = census(&reference).await;
     for rest in 0..3 {
-        let world = World::of(small()).await;
+        let world = World::of(checked()).await;
         let verdict = verdict.clone();
         let mut failed = HashSet::new();
         world.proxy.judge(move |call| {
@@ -225,12 +227,12 @@ fn recovers(world: &mut World) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_dies_is_completed_by_the_next() {
-    let reference = World::of(small()).await;
+    let reference = World::of(checked()).await;
     reference.deploy().await.unwrap();
     let expected = census(&reference).await;
     let changes = reference.proxy.changes();
     for last in (1..changes).step_by(9) {
-        let mut world = World::of(small()).await;
+        let mut world = World::of(checked()).await;
         dies_at(&mut world, last);
         world.deploy().await.unwrap_err();
         recovers(&mut world);
@@ -243,7 +245,7 @@ async fn a_run_that_dies_is_completed_by_the_next() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_removal_that_dies_is_completed_by_the_next() {
-    let mut world = World::of(small()).await;
+    let mut world = World::of(checked()).await;
     let before = census(&world).await;
     for last in [1, 15, 30, 45] {
         recovers(&mut world);

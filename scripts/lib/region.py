@@ -59,7 +59,9 @@ def left_in(region):
 
 def empty(*regions):
     left = [f"{region}: {name}" for region in regions for name in left_in(region)]
-    zones = boto3.client("route53", region_name="us-east-1").list_hosted_zones()
+    route53 = boto3.client("route53", region_name="us-east-1")
+    zones, checks = route53.list_hosted_zones(), route53.list_health_checks()
+    left += [f"health check {check['Id']}" for check in checks["HealthChecks"]]
     left += [f"zone {zone['Name']}" for zone in zones["HostedZones"]]
     if left:
         sys.exit("still there: " + ", ".join(left))

@@ -25,6 +25,7 @@ use crate::{
         PortError,
         records::{ChangeId, Records},
     },
+    topology::Topology,
 };
 
 /// Time to live of the record that keeps the epoch.
@@ -36,6 +37,8 @@ pub struct ZoneRecords {
     resolver: Arc<Resolver>,
     /// Name of the zone; none: the topology has no DNS.
     zone: Option<String>,
+    /// The names move without the control plane, and are seen without it.
+    by_checks: bool,
     id: OnceCell<String>,
     servers: OnceCell<Vec<String>>,
 }
@@ -48,8 +51,19 @@ impl ZoneRecords {
             clients,
             resolver,
             zone,
+            by_checks: false,
             id: OnceCell::new(),
             servers: OnceCell::new(),
+        }
+    }
+
+    /// Those of the topology.
+    #[must_use]
+    pub fn of(clients: Clients, resolver: Arc<Resolver>, topology: &Topology) -> Self {
+        let zone = topology.dns.as_ref().map(|dns| dns.zone.clone());
+        Self {
+            by_checks: topology.follows_checks(),
+            ..Self::new(clients, resolver, zone)
         }
     }
 
@@ -75,6 +89,13 @@ impl ZoneRecords {
     /// Names of the authoritative servers.
     async fn servers(&self) -> Result<&[String], PortError> {
         let find = || async {
+            let zone = self.zone()?;
+            if self.by_checks
+                && let Ok(servers) = self.resolver.name_servers(zone).await
+            {
+                return Ok(servers);
+            }
+            // A zone that nobody delegates to is known to its owner only.
             let id = self.id().await?;
             let found = records::name_servers(&self.clients.route53().quick, id).await;
             found.map_err(|error| port_error(&error))

@@ -96,6 +96,25 @@ fn address(record: &hickory_resolver::proto::rr::Record) -> Option<Ipv4Addr> {
     }
 }
 
+async fn name_servers(server: SocketAddr, zone: &str) -> Result<Vec<String>, DnsError> {
+    let response = exchange(server, zone, RecordType::NS, true).await?;
+    let names = response
+        .answers
+        .iter()
+        .filter_map(|record| match &record.data {
+            RData::NS(name) => Some(name.0.to_utf8().trim_end_matches('.').to_owned()),
+            _ => None,
+        });
+    let names: Vec<_> = names.collect();
+    match names.is_empty() {
+        true => Err(DnsError::NoAddress {
+            server,
+            name: zone.to_owned(),
+        }),
+        false => Ok(names),
+    }
+}
+
 async fn exchange(
     server: SocketAddr,
     name: &str,
@@ -192,6 +211,21 @@ impl Resolver {
         let entry = self.look_up(name).await;
         kept.insert(name.to_owned(), entry.clone());
         entry.answer
+    }
+
+    /// The name servers of a zone, as the first resolver that knows them says.
+    ///
+    /// # Errors
+    /// That of the last resolver when none knew them.
+    pub async fn name_servers(&self, zone: &str) -> Result<Vec<String>, DnsError> {
+        let mut failure = DnsError::System("there is none".into());
+        for &server in &self.servers {
+            match name_servers(server, zone).await {
+                Ok(names) => return Ok(names),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
     }
 
     async fn look_up(&self, name: &str) -> Kept {

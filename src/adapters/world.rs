@@ -232,10 +232,10 @@ impl Ways<'_> {
             inventory: inventory.clone(),
             guards: Arc::new(self.guards()?),
             machines: Arc::new(Instances::new(self.clients.clone(), topology, self.found)),
-            records: Arc::new(ZoneRecords::new(
+            records: Arc::new(ZoneRecords::of(
                 self.clients.clone(),
                 Arc::clone(resolver),
-                topology.dns.as_ref().map(|dns| dns.zone.clone()),
+                topology,
             )),
             proxies: Arc::new(RuntimeApi::new(Arc::clone(self.remote), ADMIN_SOCKET)),
             queues: Arc::new(RedisQueues::new(

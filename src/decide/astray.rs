@@ -24,7 +24,7 @@ pub(super) fn astray(view: &View<'_>, intent: &Intent, primary: &HostName) -> Ve
         found.extend(routes(view, Backend::Queue, queue));
         found.extend(queues(view, queue));
     }
-    if !intent.database_only {
+    if !intent.database_only && !view.topology().follows_checks() {
         found.extend(records(view, &site));
     }
     found

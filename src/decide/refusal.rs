@@ -272,15 +272,17 @@ pub(super) fn unseen_parts(view: &View<'_>, intent: &Intent) -> Result<(), Refus
             _ => None,
         });
     match unseen {
-        Some(why) if !intent.database_only => Err(Refusal::new(
-            Reason::RecordsUnknown,
-            "the DNS records cannot be moved now",
-        )
-        .saw(why)
-        .next(format!(
-            "hafail failover --region {} --database-only",
-            intent.region
-        ))),
+        Some(why) if !intent.database_only && !view.topology().follows_checks() => {
+            Err(Refusal::new(
+                Reason::RecordsUnknown,
+                "the DNS records cannot be moved now",
+            )
+            .saw(why)
+            .next(format!(
+                "hafail failover --region {} --database-only",
+                intent.region
+            )))
+        }
         _ => Ok(()),
     }
 }

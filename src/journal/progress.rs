@@ -372,6 +372,8 @@ impl Facts {
             Fact::Promoted { timeline } => self.promoted = Some(*timeline),
             Fact::Changed { change } => self.change = Some(change.clone()),
             Fact::Resolvers { asked, moved } => self.resolvers = Some((*asked, *moved)),
+            // For the report only.
+            Fact::Followed { .. } => {}
             Fact::RejoinedBy { way } => self.rejoined_by = Some(way.clone()),
         }
     }

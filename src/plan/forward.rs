@@ -3,8 +3,9 @@
 
 use crate::{
     ids::HostName,
+    observation::AddressRecord,
     step::{Backend, Part::Forward, Step},
-    topology::Role,
+    topology::{Dns, Role},
 };
 
 use super::build::{Builder, active_records, beside, site_of, with_role};
@@ -129,6 +130,11 @@ fn records(plan: &mut Builder<'_>, promoted: usize) -> Option<usize> {
     if records.is_empty() {
         return None;
     }
+    if let Some(dns) = &given.topology.dns
+        && given.topology.follows_checks()
+    {
+        return follow_checks(plan, promoted, dns, records);
+    }
     let step = Step::MoveRecords {
         records: records.clone(),
     };
@@ -139,6 +145,26 @@ fn records(plan: &mut Builder<'_>, promoted: usize) -> Option<usize> {
     let moved = plan.add(Forward, &[promoted], step);
     let in_sync = plan.add(Forward, &[moved], Step::AwaitInSync);
     Some(plan.add(Forward, &[in_sync], Step::AwaitAuthoritative { records }))
+}
+
+/// The names follow by themselves, whatever the run does.
+fn follow_checks(
+    plan: &mut Builder<'_>,
+    promoted: usize,
+    dns: &Dns,
+    records: Vec<AddressRecord>,
+) -> Option<usize> {
+    let within = dns.check_time();
+    let step = Step::AwaitChecks {
+        records,
+        within_ms: u64::try_from(within.as_millis()).unwrap_or(u64::MAX),
+    };
+    if plan.given.database_only {
+        let why = "--database-only; the names follow all the same, by health checks";
+        plan.leave_out(&step, why);
+        return None;
+    }
+    Some(plan.add(Forward, &[promoted], step))
 }
 
 /// After a switchover the old primary needs no rewind: it follows.

@@ -30,6 +30,8 @@ pub struct ZoneScope {
     pub name: String,
     /// The zone is ours; otherwise only the named records are.
     pub managed: bool,
+    /// What health checks of ours may be called.
+    pub checks: std::collections::BTreeSet<Key>,
     pub records: std::collections::BTreeSet<String>,
 }
 

@@ -7,7 +7,10 @@ use std::{
 
 use super::{
     diff::{Edit, Update},
-    resource::{AddressRecord, Found, Instance, Key, Peer, Power, Rule, Spec, TAG_HOST_KEY, join},
+    resource::{
+        AddressRecord, Found, HealthCheck, Instance, Key, Peer, Power, Rule, Spec, TAG_HOST_KEY,
+        join,
+    },
 };
 
 /// How the two differ.
@@ -159,6 +162,7 @@ pub(super) fn specs(wanted: &Spec, found: &Spec) -> Comparison {
             out.same("the public key", new, old);
         }
         (Spec::Instance(new), Spec::Instance(old)) => instance(&mut out, new, old),
+        (Spec::HealthCheck(new), Spec::HealthCheck(old)) => check(&mut out, new, old),
         (Spec::Record(new), Spec::Record(old)) => record(&mut out, new, old),
         (Spec::KeyPair { .. }, Spec::KeyPair { .. }) | (Spec::Zone { .. }, Spec::Zone { .. }) => {}
         (wanted, found) => out.same("the kind", &wanted.kind(), &found.kind()),
@@ -275,13 +279,29 @@ fn instance(out: &mut Comparison, new: &Instance, old: &Instance) {
     }
 }
 
+fn check(out: &mut Comparison, new: &HealthCheck, old: &HealthCheck) {
+    let seconds = |check: &HealthCheck| format!("{} s", check.interval.as_secs());
+    out.same("the interval", &seconds(new), &seconds(old));
+    let state = |check: &HealthCheck| if check.in_force { "on" } else { "off" };
+    let update = || Update::Check(new.clone());
+    if new.asks() != old.asks() {
+        out.edit("asks", old.asks(), new.asks(), update());
+    }
+    if new.threshold != old.threshold {
+        out.edit("threshold", old.threshold, new.threshold, update());
+    }
+    if new.in_force != old.in_force {
+        out.edit("state", state(old), state(new), update());
+    }
+}
+
 fn record(out: &mut Comparison, new: &AddressRecord, old: &AddressRecord) {
     let mut goal = new.clone();
     if new.alternatives.contains(&old.addresses) {
         goal.addresses.clone_from(&old.addresses);
     }
-    if goal.addresses != old.addresses {
-        let (was, becomes) = (join(&old.addresses), join(&goal.addresses));
+    if goal.addresses != old.addresses || goal.ranks != old.ranks {
+        let (was, becomes) = (old.answers(), goal.answers());
         out.edit("addresses", was, becomes, Update::Point(goal.clone()));
     }
     if goal.ttl != old.ttl {

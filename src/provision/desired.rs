@@ -1,21 +1,20 @@
 //! What a topology wants of the cloud.
 
+mod names;
+
+pub use names::check_key;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::{IpNet, Ipv4Net};
 
 use super::{
     firewall,
-    resource::{
-        AddressRecord, Instance, Key, Power, Resource, Resources, Spec, TAG_RESOURCE, TAG_TOPOLOGY,
-    },
+    resource::{Instance, Key, Power, Resource, Resources, Spec, TAG_RESOURCE, TAG_TOPOLOGY},
 };
 use crate::{
     ids::Region,
-    topology::{
-        Dns, Host, ImageFilter, Network, Place, Provision, Record, RecordTarget, Role, Site,
-        Subnet, Topology,
-    },
+    topology::{Host, ImageFilter, Network, Place, Provision, Role, Site, Subnet, Topology},
 };
 
 /// All resources of the topology. `public_key` is the operator's SSH key in
@@ -266,38 +265,6 @@ impl Wanted<'_> {
                 Spec::Address { instance },
                 &after,
             );
-        }
-    }
-
-    fn dns(&mut self, dns: &Dns) {
-        let zone = Key::new("zone");
-        let spec = Spec::Zone {
-            name: dns.zone.clone(),
-            managed: dns.manage_zone,
-        };
-        self.add(zone.clone(), None, spec, &[]);
-        for record in &dns.records {
-            let spec = Spec::Record(self.record(&zone, record));
-            self.add(Key::new(format!("record/{}", record.name)), None, spec, &[]);
-        }
-    }
-
-    fn record(&self, zone: &Key, record: &Record) -> AddressRecord {
-        let sites = &self.topology.sites;
-        let of = |name| sites.get(name).map(site_addresses).unwrap_or_default();
-        let (addresses, alternatives) = match &record.target {
-            RecordTarget::Site(site) => (of(site), Vec::new()),
-            RecordTarget::Active => {
-                let all = self.topology.serving_sites().map(site_addresses);
-                (of(&self.topology.initial_primary), all.collect())
-            }
-        };
-        AddressRecord {
-            zone: zone.clone(),
-            name: record.name.clone(),
-            ttl: record.ttl,
-            addresses,
-            alternatives,
         }
     }
 }

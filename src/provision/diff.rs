@@ -7,7 +7,9 @@ use serde::Serialize;
 
 use super::{
     compare,
-    resource::{AddressRecord, Discovered, Found, Key, Resource, Resources, Rule, Spec},
+    resource::{
+        AddressRecord, Discovered, Found, HealthCheck, Key, Resource, Resources, Rule, Spec,
+    },
 };
 use crate::ids::Region;
 
@@ -87,6 +89,7 @@ pub enum Update {
     Unlink { subnet: Key },
     Groups(BTreeSet<Key>),
     Start,
+    Check(HealthCheck),
     Point(AddressRecord),
 }
 
@@ -102,7 +105,8 @@ impl Update {
             Self::Route { via, .. } => BTreeSet::from([via.clone()]),
             Self::Link { subnet } => BTreeSet::from([subnet.clone()]),
             Self::Groups(groups) => groups.clone(),
-            Self::Point(record) => record.addresses.clone(),
+            Self::Check(check) => BTreeSet::from([check.address.clone()]),
+            Self::Point(record) => record.refers_to(),
             Self::Tag(_)
             | Self::EnableDns
             | Self::Detach { .. }

@@ -56,6 +56,7 @@ impl Action<'_> {
                 Update::Link { .. } | Update::Unlink { .. } => "set subnets of",
                 Update::Groups(_) => "set groups of",
                 Update::Start => "start",
+                Update::Check(_) => "change",
                 Update::Point(_) => "point",
             },
         }

@@ -6,12 +6,12 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     net::Ipv4Addr,
-    time::Duration,
 };
 
 use ipnet::IpNet;
 use serde::Serialize;
 
+pub use super::names::{AddressRecord, HealthCheck, Rank};
 use crate::{ids::Region, topology::ImageFilter};
 
 /// Tag with the name of the topology.
@@ -57,7 +57,7 @@ impl fmt::Display for Key {
 /// A resource as it should be.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Resource {
-    /// None for what has no region: zones and records.
+    /// None for what has no region: zones, health checks and records.
     pub region: Option<Region>,
     /// All tags that it must have; others are left alone.
     pub tags: BTreeMap<String, String>,
@@ -158,6 +158,7 @@ pub enum Spec {
         name: String,
         managed: bool,
     },
+    HealthCheck(HealthCheck),
     Record(AddressRecord),
 }
 
@@ -187,20 +188,6 @@ pub enum Power {
     Running,
     /// Stopped or on its way there.
     Stopped,
-}
-
-/// An `A` record.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct AddressRecord {
-    pub zone: Key,
-    /// Without the final dot.
-    pub name: String,
-    pub ttl: Duration,
-    /// Elastic IPs by logical name, or addresses as text.
-    pub addresses: BTreeSet<Key>,
-    /// Values that are as good: a record that follows the active site is
-    /// moved by failovers, and provisioning leaves it where it is.
-    pub alternatives: Vec<BTreeSet<Key>>,
 }
 
 /// What may come in: TCP ports from a peer.
@@ -259,6 +246,7 @@ impl Spec {
             Self::KeyPair { .. } => "key pair",
             Self::Instance(_) => "instance",
             Self::Zone { .. } => "hosted zone",
+            Self::HealthCheck(_) => "health check",
             Self::Record(_) => "record",
         }
     }
@@ -290,8 +278,9 @@ impl Spec {
             Self::Instance(instance) => {
                 format!("{} in {}", instance.instance_type, instance.subnet)
             }
+            Self::HealthCheck(check) => format!("of {}", check.asks()),
             Self::Record(record) => {
-                format!("A {} ({} s)", join(&record.addresses), record.ttl.as_secs())
+                format!("A {} ({} s)", record.answers(), record.ttl.as_secs())
             }
         }
     }
@@ -319,8 +308,9 @@ impl Spec {
                 keys.insert(instance.key_pair.clone());
                 keys
             }
+            Self::HealthCheck(check) => BTreeSet::from([check.address.clone()]),
             Self::Record(record) => {
-                let mut keys = record.addresses.clone();
+                let mut keys = record.refers_to();
                 keys.insert(record.zone.clone());
                 keys
             }
@@ -349,6 +339,7 @@ impl Spec {
             | Self::KeyPair { .. }
             | Self::Instance(_)
             | Self::Zone { .. }
+            | Self::HealthCheck(_)
             | Self::Record(_) => {}
         }
         bare

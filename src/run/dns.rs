@@ -49,6 +49,39 @@ pub(super) async fn await_authoritative(
     cx: &Context<'_>,
     records: &[AddressRecord],
 ) -> Result<Done, Failure> {
+    let servers = moved(cx, records, SILENT * 2).await?;
+    Ok(Done::new(
+        false,
+        format!("{servers} name servers answer the new addresses"),
+    ))
+}
+
+/// Health checks move the names, by what the load balancers answer: the run
+/// has nothing to repeat, and what comes late is only told.
+pub(super) async fn await_checks(
+    cx: &Context<'_>,
+    records: &[AddressRecord],
+    within: Duration,
+) -> Result<Done, Failure> {
+    let start = cx.world.clock.now();
+    let (followed, what) = match moved(cx, records, within).await {
+        Ok(servers) => {
+            let took = cx.world.clock.now().saturating_sub(start).as_secs_f64();
+            let what =
+                format!("{servers} name servers answer the new addresses, {took:.1} s later");
+            (true, what)
+        }
+        Err(failure) => (false, format!("not yet: {}; `hafail status`", failure.why)),
+    };
+    Ok(Done::new(false, what).fact(Fact::Followed { followed }))
+}
+
+/// Waits until the name servers answer so; how many there are.
+async fn moved(
+    cx: &Context<'_>,
+    records: &[AddressRecord],
+    within: Duration,
+) -> Result<usize, Failure> {
     let start = cx.world.clock.now();
     let moved = || async move {
         let answers = join_all(
@@ -64,11 +97,7 @@ pub(super) async fn await_authoritative(
         }
         Ok(servers)
     };
-    let servers = cx.until(SILENT * 2, moved).await?;
-    Ok(Done::new(
-        false,
-        format!("{servers} name servers answer the new addresses"),
-    ))
+    cx.until(within, moved).await
 }
 
 /// How many servers answer the record as wanted; none may answer otherwise.

@@ -39,6 +39,9 @@ async fn act(cx: &Context<'_>, step: &Step) -> Result<Done, Failure> {
         Step::MoveRecords { records } => dns::move_records(cx, records).await,
         Step::AwaitInSync => dns::await_in_sync(cx).await,
         Step::AwaitAuthoritative { records } => dns::await_authoritative(cx, records).await,
+        Step::AwaitChecks { records, within_ms } => {
+            dns::await_checks(cx, records, Duration::from_millis(*within_ms)).await
+        }
         Step::AwaitResolvers { records } => dns::await_resolvers(cx, records).await,
         Step::Follow { host, upstream } => database::follow(cx, host, upstream).await,
         Step::Rejoin { host, upstream } => database::rejoin(cx, host, upstream).await,

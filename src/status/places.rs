@@ -248,11 +248,22 @@ fn elsewhere(
     });
     let leads = owner.map_or_else(|| shown.join(", "), ToString::to_string);
     let text = format!("{name} leads to {leads}, not to {site}");
+    let finding = |text| Finding::new("dns-elsewhere", Severity::Degraded, text);
+    let dns = topology.dns.as_ref()?;
+    let mut records = dns.records.iter();
+    if records.any(|record| record.name == name && dns.follows_checks(record)) {
+        let balancer = topology
+            .hosts_with(Role::Lb)
+            .find(|host| &host.site == site);
+        let text = format!(
+            "{text}; health checks move it, at the latest {} s after a failover",
+            dns.check_time().as_secs()
+        );
+        let next = balancer.map(|host| format!("hafail logs {}", host.name));
+        return Some(finding(text).next(next.unwrap_or_default()));
+    }
     let region = &topology.sites[site].region;
-    Some(
-        Finding::new("dns-elsewhere", Severity::Degraded, text)
-            .next(format!("hafail failover --region {region}")),
-    )
+    Some(finding(text).next(format!("hafail failover --region {region}")))
 }
 
 /// Authoritative servers must agree with the zone; resolvers may lag for the

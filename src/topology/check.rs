@@ -2,6 +2,7 @@
 //! would only fail on the hosts. Each check is a short function that reports.
 
 mod automatic;
+mod cutover;
 mod dns;
 mod hosts;
 mod network;
@@ -32,6 +33,7 @@ pub(super) fn check(raw: &raw::Topology, reader: &mut Reader<'_>) {
     services::check(&plan, reader);
     stack::check(&plan, reader);
     dns::check(&plan, reader);
+    cutover::check(&plan, reader);
     automatic::check(&plan, reader);
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Access, Balance, Coordination, Database, Dns, Etcd, HealthCheck, Host, ImageFilter,
+    Access, Balance, Coordination, Cutover, Database, Dns, Etcd, HealthCheck, Host, ImageFilter,
     LoadBalancer, Network, Objectives, Place, Provision, Queue, Record, RecordTarget, Replication,
     SecretName, SecretSource, Service, Site, Subnet, Topology, raw,
     read::{At, Entries},
@@ -293,6 +293,8 @@ fn dns(raw: &raw::Dns) -> Option<Dns> {
     Some(Dns {
         zone: raw.zone.get()?.clone(),
         manage_zone: or(&raw.manage_zone, false),
+        cutover: or(&raw.cutover, Cutover::Upsert),
+        failure_threshold: or(&raw.failure_threshold, 1),
         records: records.map(|at| record(&at.value)).collect::<Option<_>>()?,
     })
 }

@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::{
-    Balance, Coordination, OnStandbyLoss, Replication, Role,
+    Balance, Coordination, Cutover, OnStandbyLoss, Replication, Role,
     node::{Node, Value},
     problem::PLAIN_SECRET,
     read::{At, Entries, Field, List, Read, Reader, Required, field_name, record},
@@ -265,6 +265,14 @@ record! {
         /// Make the zone (and remove it at destroy), or expect that it
         /// exists. Default: false.
         manage_zone: Option<At<bool>>,
+        /// What moves the names that follow the active site. `upsert`: the
+        /// run of a failover, by the control plane of Route 53;
+        /// `health-check`: Route 53 itself, whose health checks ask the load
+        /// balancers. Default: upsert.
+        cutover: Option<At<Cutover>>,
+        /// With `health-check`: so many checks in a row, one every 10 s, must
+        /// agree before the names follow; 1 to 10. Default: 1.
+        failure_threshold: Option<At<u32>>,
         /// Names of the zone.
         records: Required<List<Record>>,
     }

@@ -8,7 +8,7 @@ use std::{net::Ipv4Addr, time::Duration};
 use ipnet::Ipv4Net;
 
 use super::{
-    Balance, CloudAccess, Coordination, OnStandbyLoss, Replication, Role, WatchMode,
+    Balance, CloudAccess, Coordination, Cutover, OnStandbyLoss, Replication, Role, WatchMode,
     node::{Key, Node, Value},
     read::{Entries, List, Read, Reader, closest, expected, list},
 };
@@ -306,6 +306,10 @@ choices! {
     Coordination as "manual or etcd" {
         "manual" => Self::Manual,
         "etcd" => Self::Etcd,
+    }
+    Cutover as "upsert or health-check" {
+        "upsert" => Self::Upsert,
+        "health-check" => Self::HealthCheck,
     }
     CloudAccess as "instance-profile or operator" {
         "instance-profile" => Self::InstanceProfile,

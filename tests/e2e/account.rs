@@ -96,6 +96,15 @@ impl Faults {
         lab_api("POST", "faults", &fault.to_string());
         Self
     }
+
+    /// All calls of these actions fail so.
+    pub fn of(actions: &[&str], code: &str) -> Self {
+        for action in actions {
+            let fault = serde_json::json!({ "action": action, "code": code, "times": 100_000 });
+            lab_api("POST", "faults", &fault.to_string());
+        }
+        Self
+    }
 }
 
 impl Drop for Faults {

@@ -57,6 +57,8 @@ pub async fn census(world: &World) -> BTreeMap<String, usize> {
         let volumes = ec2.describe_volumes().send().await.unwrap();
         put("volumes", volumes.volumes().len());
     }
+    let checks = world.route53().list_health_checks().send().await.unwrap();
+    all.insert("health checks".to_owned(), checks.health_checks().len());
     let zones = world.route53().list_hosted_zones().send().await.unwrap();
     all.insert("zones".to_owned(), zones.hosted_zones().len());
     let mut records = 0;

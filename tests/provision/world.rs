@@ -51,6 +51,14 @@ pub fn small() -> Topology {
     topology
 }
 
+/// The same, where health checks choose what names answer.
+pub fn checked() -> Topology {
+    let mut topology = small();
+    let dns = topology.dns.as_mut().unwrap();
+    dns.cutover = hafail::topology::Cutover::HealthCheck;
+    topology
+}
+
 /// Waits of retries pass fifty times as fast. They have jitter: whole seconds
 /// are time limits, and stay.
 #[derive(Debug)]

@@ -209,6 +209,7 @@ pub fn faults_of(step: &Step) -> Vec<Fault> {
     match step {
         Step::MoveRecords { .. } | Step::AwaitInSync => vec![Fault::ZoneDark],
         Step::AwaitAuthoritative { .. }
+        | Step::AwaitChecks { .. }
         | Step::AwaitResolvers { .. }
         | Step::VerifyWrites { .. } => {
             vec![Fault::Unreliable(300)]

@@ -10,9 +10,9 @@ use super::{
     Clients, Regional,
     calls::{call, has_code},
     discover::{nat_lives, peering_lives},
-    gather,
+    gather, health,
     ids::{filter, id, named, specification},
-    instance, update,
+    instance, sets, update,
     wait::{Goal, until},
     zone,
 };
@@ -36,7 +36,8 @@ pub(super) async fn create(
 ) -> Result<Handle, CloudError> {
     match &creation.resource.spec {
         Spec::Zone { name, .. } => return zone::create_zone(clients, creation, name).await,
-        Spec::Record(record) => return zone::point(clients, record, known).await,
+        Spec::HealthCheck(check) => return health::create(clients, creation, check, known).await,
+        Spec::Record(record) => return sets::point(clients, record, known).await,
         _ => {}
     }
     let at = clients.ec2(creation.resource.region.as_ref())?;
@@ -115,7 +116,7 @@ impl Maker<'_> {
                 found.first().and_then(|it| plain(it.key_name()))
             }
             Spec::Instance(_) => instance::existing(self).await?.0,
-            Spec::Zone { .. } | Spec::Record(_) => None,
+            Spec::Zone { .. } | Spec::HealthCheck(_) | Spec::Record(_) => None,
         })
     }
 
@@ -189,7 +190,9 @@ impl Maker<'_> {
             Spec::SecurityGroup { .. } => self.group().await,
             Spec::KeyPair { .. } => self.key_pair().await,
             Spec::Instance(wanted) => instance::make(self, wanted).await,
-            Spec::Zone { .. } | Spec::Record(_) => Err(self.no_id("route53")),
+            Spec::Zone { .. } | Spec::HealthCheck(_) | Spec::Record(_) => {
+                Err(self.no_id("route53"))
+            }
         }
     }
 

@@ -5,8 +5,9 @@ use aws_sdk_ec2::types::Tag;
 use super::{
     Clients, Regional,
     calls::{call, pages, unless},
-    gather,
+    gather, health,
     ids::{filter, tags},
+    sets,
     wait::{Goal, until},
     zone,
 };
@@ -19,7 +20,8 @@ use crate::{
 pub(super) async fn delete(clients: &Clients, found: &Found) -> Result<(), CloudError> {
     match &found.spec {
         Spec::Zone { .. } => return zone::delete_zone(clients, found).await,
-        Spec::Record(_) => return zone::delete_record(clients, found).await,
+        Spec::HealthCheck(_) => return health::delete(clients, found).await,
+        Spec::Record(_) => return sets::delete(clients, found).await,
         _ => {}
     }
     let at = clients.ec2(found.region.as_ref())?;
@@ -80,9 +82,11 @@ async fn simple(at: &Regional, id: &str, spec: &Spec) -> (Result<(), CloudError>
             let result = call!("ec2:DeleteKeyPair", region, request);
             (result.map(drop), "InvalidKeyPair.NotFound")
         }
-        Spec::Instance(_) | Spec::NatGateway { .. } | Spec::Zone { .. } | Spec::Record(_) => {
-            (Ok(()), "")
-        }
+        Spec::Instance(_)
+        | Spec::NatGateway { .. }
+        | Spec::Zone { .. }
+        | Spec::HealthCheck(_)
+        | Spec::Record(_) => (Ok(()), ""),
     }
 }
 

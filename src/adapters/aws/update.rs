@@ -9,9 +9,9 @@ use ipnet::IpNet;
 use super::{
     Clients, Regional,
     calls::{call, has_code, unless},
-    gather,
+    gather, health,
     ids::{filter, id, list},
-    rules,
+    rules, sets,
     wait::{Goal, until},
     zone,
 };
@@ -35,9 +35,15 @@ pub(super) async fn update(
 ) -> Result<(), CloudError> {
     match (update, target.spec) {
         (Update::Tag(tags), Spec::Zone { .. }) => {
-            return zone::set_tags(clients.route53(), subject, tags).await;
+            return zone::tag(clients, subject, tags).await;
         }
-        (Update::Point(record), _) => return zone::point(clients, record, known).await.map(drop),
+        (Update::Tag(tags), Spec::HealthCheck(_)) => {
+            return health::tag(clients, subject, tags).await;
+        }
+        (Update::Check(check), _) => {
+            return health::update(clients, subject, check, known).await;
+        }
+        (Update::Point(record), _) => return sets::point(clients, record, known).await.map(drop),
         (Update::Accept { region }, _) => return accept(clients, region, subject).await,
         _ => {}
     }
@@ -112,7 +118,7 @@ impl Change<'_> {
             Update::Unlink { subnet } => self.unlink(subnet).await,
             Update::Groups(groups) => self.groups(groups).await,
             Update::Start => self.start().await,
-            Update::Accept { .. } | Update::Point(_) => Ok(()),
+            Update::Accept { .. } | Update::Check(_) | Update::Point(_) => Ok(()),
         }
     }
 

@@ -1,20 +1,21 @@
 //! The hosted zone and its records.
 
-use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
-use aws_sdk_route53::types::{
-    ChangeAction, HostedZone, ResourceRecordSet, RrType, Tag, TagResourceType,
-};
+use aws_sdk_route53::types::{HostedZone, ResourceRecordSet, RrType, Tag, TagResourceType};
 
 use super::{
     Clients, Route53,
     calls::{call, unless},
-    records::{address_set, change},
+    health::{self, FoundCheck},
+    sets::{self, Known},
 };
 use crate::{
-    ports::cloud::{CloudError, Creation, Fault, Handle, Known, Scope, ZoneScope},
-    provision::resource::{AddressRecord, Discovered, Found, Key, Resource, Spec, TAG_TOPOLOGY},
+    ports::cloud::{CloudError, Creation, Fault, Handle, Scope, ZoneScope},
+    provision::resource::{Discovered, Found, Key, Resource, Spec, TAG_TOPOLOGY},
 };
+
+const TAGGED: TagResourceType = TagResourceType::Hostedzone;
 
 /// What was found of a zone.
 #[derive(Debug, Default)]
@@ -22,6 +23,7 @@ pub(super) struct FoundZone {
     zone: Option<(String, BTreeMap<String, String>)>,
     scope: Option<ZoneScope>,
     sets: Vec<ResourceRecordSet>,
+    checks: Vec<FoundCheck>,
 }
 
 /// Looks for the zone of the deployment and its records.
@@ -34,10 +36,11 @@ pub(super) async fn discover(clients: &Clients, scope: &Scope) -> Result<FoundZo
         scope: Some(wanted.clone()),
         ..FoundZone::default()
     };
+    found.checks = health::discover(route53, &scope.topology, &wanted.checks).await?;
     for zone in zones_named(route53, &wanted.name).await? {
         let id = bare_id(zone.id()).to_owned();
         let tags = if wanted.managed {
-            tags_of(route53, &id).await?
+            tags_of(route53, TAGGED, &id).await?
         } else {
             BTreeMap::new()
         };
@@ -52,8 +55,18 @@ pub(super) async fn discover(clients: &Clients, scope: &Scope) -> Result<FoundZo
 }
 
 impl FoundZone {
-    /// Adds zone and records. Elastic IPs must have been added before.
+    /// Adds health checks, zone and records. Elastic IPs must have been added
+    /// before.
     pub(super) fn add_to(self, found: &mut Discovered) {
+        let addresses: BTreeMap<Ipv4Addr, Key> = (found.entries.values())
+            .filter(|it| matches!(it.spec, Spec::Address { .. }))
+            .filter_map(|it| Some((it.address?, it.key.clone())))
+            .collect();
+        let mut checks = BTreeMap::new();
+        for check in self.checks {
+            checks.insert(check.id().to_owned(), check.key().clone());
+            check.add_to(found, &addresses);
+        }
         let (Some((id, tags)), Some(scope)) = (self.zone, self.scope) else {
             return;
         };
@@ -61,27 +74,25 @@ impl FoundZone {
             name: scope.name.clone(),
             managed: scope.managed,
         };
-        found.add(global(Key::new("zone"), id.clone(), tags, spec));
-        let addresses: BTreeMap<Ipv4Addr, Key> = (found.entries.values())
-            .filter(|it| matches!(it.spec, Spec::Address { .. }))
-            .filter_map(|it| Some((it.address?, it.key.clone())))
-            .collect();
+        found.add(global(Key::new("zone"), id, tags, spec));
+        let known = Known {
+            addresses: &addresses,
+            checks: &checks,
+        };
         let marker = marker_name(&scope.name);
-        for set in self.sets {
-            let name = without_dot(set.name());
-            let record = record(&set, &addresses);
-            let known = |key: &Key| addresses.values().any(|known| known == key);
+        for set in sets::joined(self.sets) {
+            let record = set.read(&known);
+            let name = record.name.clone();
             let ours = scope.managed
-                && set.r#type() == &RrType::A
+                && set.is_of_addresses()
                 && !record.addresses.is_empty()
-                && record.addresses.iter().all(known);
-            let plain = set.r#type() == &RrType::A && set.set_identifier().is_none();
-            if (plain && (scope.records.contains(name) || ours)) || name == marker {
+                && record.addresses.iter().all(|key| known.has(key));
+            if (set.is_of_addresses() && (scope.records.contains(&name) || ours)) || name == marker
+            {
                 let key = Key::new(format!("record/{name}"));
-                let id = name.to_owned();
-                found.add(global(key, id, BTreeMap::new(), Spec::Record(record)));
-            } else if scope.managed && !is_apex(&set, &scope.name) {
-                let line = format!("{} {name}", set.r#type().as_str());
+                found.add(global(key, name, BTreeMap::new(), Spec::Record(record)));
+            } else if scope.managed && !is_apex(set.first(), &scope.name) {
+                let line = format!("{} {name}", set.first().r#type().as_str());
                 found.foreign_records.push(line);
             }
         }
@@ -96,31 +107,6 @@ fn global(key: Key, id: String, tags: BTreeMap<String, String>, spec: Spec) -> F
         tags,
         address: None,
         spec,
-    }
-}
-
-fn record(set: &ResourceRecordSet, addresses: &BTreeMap<Ipv4Addr, Key>) -> AddressRecord {
-    let key = |text: &str| {
-        let address: Option<Ipv4Addr> = text.parse().ok();
-        let ours = address.and_then(|address| addresses.get(&address));
-        ours.cloned().unwrap_or_else(|| Key::new(text))
-    };
-    let mut values: std::collections::BTreeSet<Key> = (set.resource_records().iter())
-        .map(|it| key(it.value()))
-        .collect();
-    if let Some(alias) = set.alias_target() {
-        values.insert(Key::new(format!("alias {}", alias.dns_name())));
-    }
-    AddressRecord {
-        zone: Key::new("zone"),
-        name: without_dot(set.name()).to_owned(),
-        ttl: Duration::from_secs(
-            set.ttl()
-                .and_then(|ttl| u64::try_from(ttl).ok())
-                .unwrap_or(0),
-        ),
-        addresses: values,
-        alternatives: Vec::new(),
     }
 }
 
@@ -173,10 +159,14 @@ pub(super) async fn zones_by(
         .collect())
 }
 
-async fn tags_of(route53: &Route53, zone: &str) -> Result<BTreeMap<String, String>, CloudError> {
+pub(super) async fn tags_of(
+    route53: &Route53,
+    kind: TagResourceType,
+    id: &str,
+) -> Result<BTreeMap<String, String>, CloudError> {
     let request = (route53.read.list_tags_for_resource())
-        .resource_type(TagResourceType::Hostedzone)
-        .resource_id(zone);
+        .resource_type(kind)
+        .resource_id(id);
     let answer = call!("route53:ListTagsForResource", None, request)?;
     let tags = answer
         .resource_tag_set()
@@ -190,7 +180,7 @@ async fn tags_of(route53: &Route53, zone: &str) -> Result<BTreeMap<String, Strin
 }
 
 /// All record sets of a zone.
-async fn record_sets(
+pub(super) async fn record_sets(
     client: &aws_sdk_route53::Client,
     zone: &str,
 ) -> Result<Vec<ResourceRecordSet>, CloudError> {
@@ -222,7 +212,7 @@ pub(super) async fn create_zone(
     let mut foreign = None;
     for zone in zones_named(route53, name).await? {
         let id = bare_id(zone.id()).to_owned();
-        if is_ours(&zone, &tags_of(route53, &id).await?, topology) {
+        if is_ours(&zone, &tags_of(route53, TAGGED, &id).await?, topology) {
             return tagged(route53, id, resource).await;
         }
         foreign = Some(id);
@@ -251,84 +241,37 @@ pub(super) async fn create_zone(
 }
 
 async fn tagged(route53: &Route53, id: String, resource: &Resource) -> Result<Handle, CloudError> {
-    set_tags(route53, &id, &resource.tags).await?;
+    set_tags(route53, TAGGED, &id, &resource.tags).await?;
     Ok(Handle { id, address: None })
 }
 
 /// Tags a zone.
+pub(super) async fn tag(
+    clients: &Clients,
+    zone: &str,
+    tags: &BTreeMap<String, String>,
+) -> Result<(), CloudError> {
+    set_tags(clients.route53(), TAGGED, zone, tags).await
+}
+
 pub(super) async fn set_tags(
     route53: &Route53,
-    zone: &str,
+    kind: TagResourceType,
+    id: &str,
     tags: &BTreeMap<String, String>,
 ) -> Result<(), CloudError> {
     let tags = tags.iter();
     let tags = tags.map(|(key, value)| Tag::builder().key(key).value(value).build());
     let request = (route53.write.change_tags_for_resource())
-        .resource_type(TagResourceType::Hostedzone)
-        .resource_id(zone)
+        .resource_type(kind)
+        .resource_id(id)
         .set_add_tags(Some(tags.collect()));
     call!("route53:ChangeTagsForResource", None, request)?;
     Ok(())
 }
 
-/// Gives a record its value.
-pub(super) async fn point(
-    clients: &Clients,
-    record: &AddressRecord,
-    known: &Known,
-) -> Result<Handle, CloudError> {
-    let zone = super::ids::id(known, &record.zone)?;
-    let mut addresses = Vec::new();
-    for key in &record.addresses {
-        addresses.push(address_of(key, known)?);
-    }
-    let set = address_set(&record.name, record.ttl, &addresses);
-    change(
-        &clients.route53().write,
-        zone,
-        vec![(ChangeAction::Upsert, set)],
-    )
-    .await?;
-    Ok(Handle {
-        id: record.name.clone(),
-        address: None,
-    })
-}
-
-fn address_of(key: &Key, known: &Known) -> Result<Ipv4Addr, CloudError> {
-    let stated = key.as_str().parse().ok();
-    let known = known.get(key).and_then(|handle| handle.address);
-    stated.or(known).ok_or_else(|| CloudError {
-        call: "route53:ChangeResourceRecordSets".to_owned(),
-        region: None,
-        fault: Fault::NotYet,
-        message: format!("{key} has no address yet"),
-    })
-}
-
-/// Removes a record with whatever value it has now.
-pub(super) async fn delete_record(clients: &Clients, found: &Found) -> Result<(), CloudError> {
-    let Spec::Record(record) = &found.spec else {
-        return Ok(());
-    };
-    let route53 = clients.route53();
-    let scope_zone = zone_of(route53, &record.name).await?;
-    let Some(zone) = scope_zone else {
-        return Ok(());
-    };
-    let sets = record_sets(&route53.read, &zone).await?;
-    let ours = sets.into_iter().filter(|set| {
-        without_dot(set.name()) == record.name && matches!(set.r#type(), RrType::A | RrType::Txt)
-    });
-    let changes: Vec<_> = ours.map(|set| (ChangeAction::Delete, set)).collect();
-    if changes.is_empty() {
-        return Ok(());
-    }
-    change(&route53.write, &zone, changes).await.map(drop)
-}
-
 /// The zone that holds a name: the longest suffix that has one.
-async fn zone_of(route53: &Route53, name: &str) -> Result<Option<String>, CloudError> {
+pub(super) async fn zone_of(route53: &Route53, name: &str) -> Result<Option<String>, CloudError> {
     let mut suffix = name;
     loop {
         if let Some(zone) = zones_named(route53, suffix).await?.first() {

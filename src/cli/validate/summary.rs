@@ -3,7 +3,7 @@
 use std::{fmt::Write, time::Duration};
 
 use crate::topology::{
-    Balance, Coordination, Host, Place, RecordTarget, Replication, SecretSource, Service, Site, Topology, WatchMode,
+    Balance, CHECK_ANSWER, CHECK_INTERVAL, Coordination, Cutover, Host, Place, RecordTarget, Replication, SecretSource, Service, Site, Topology, WatchMode,
 };
 
 /// The lines.
@@ -208,6 +208,16 @@ fn dns(topology: &Topology) -> String {
     let follows = |record: &&crate::topology::Record| record.target == RecordTarget::Active;
     let slowest = dns.records.iter().filter(follows).map(|record| record.ttl).max();
     match slowest {
+        Some(ttl) if dns.cutover == Cutover::HealthCheck => format!(
+            "{} follows the active site by health checks, with no call to Route 53: {} × {} s + {} s for an answer + {} s TTL = {} s at worst; their requests come from the internet to :{} of each load balancer",
+            dns.zone,
+            dns.failure_threshold,
+            CHECK_INTERVAL.as_secs(),
+            CHECK_ANSWER.as_secs(),
+            ttl.as_secs(),
+            (dns.check_time() + ttl).as_secs(),
+            topology.load_balancer.statistics_port,
+        ),
         Some(ttl) => format!(
             "{} follows the active site; at worst, a client stays {} s at a lost one",
             dns.zone,

@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, time::Duration};
 use crate::{
     ids::{HostName, Region, SiteName},
     topology::{
-        Access, Balance, Coordination, Database, Dns, Etcd, Host, LoadBalancer, Objectives,
-        OnStandbyLoss, Place, Queue, Record, RecordTarget, Replication, Role, Site, Topology,
-        Watch,
+        Access, Balance, Coordination, Cutover, Database, Dns, Etcd, Host, LoadBalancer,
+        Objectives, OnStandbyLoss, Place, Queue, Record, RecordTarget, Replication, Role, Site,
+        Topology, Watch,
     },
 };
 
@@ -61,14 +61,7 @@ pub fn two_sites(replication: Replication) -> Topology {
             queue_port: 6379,
             hold: Duration::from_secs(10),
         },
-        dns: Some(Dns {
-            zone: "vote.example.org".to_owned(),
-            manage_zone: true,
-            records: vec![
-                record("vote.example.org"),
-                record("result.vote.example.org"),
-            ],
-        }),
+        dns: Some(names()),
         secrets: BTreeMap::new(),
         tags: BTreeMap::new(),
     }
@@ -88,6 +81,19 @@ pub fn three_places(replication: Replication) -> Topology {
     };
     topology.sites.insert(place, site);
     topology
+}
+
+fn names() -> Dns {
+    Dns {
+        zone: "vote.example.org".to_owned(),
+        manage_zone: true,
+        cutover: Cutover::Upsert,
+        failure_threshold: 1,
+        records: vec![
+            record("vote.example.org"),
+            record("result.vote.example.org"),
+        ],
+    }
 }
 
 fn record(name: &str) -> Record {

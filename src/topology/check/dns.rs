@@ -1,6 +1,6 @@
 //! The zone and its records.
 
-use super::{Overview, unknown};
+use super::{Overview, cutover, unknown};
 use crate::topology::{
     raw,
     read::{At, Reader},
@@ -20,7 +20,7 @@ pub(super) fn check(plan: &Overview<'_>, reader: &mut Reader<'_>) {
     for (index, record) in records.iter().enumerate() {
         record_name(&record.value, zone, &records[..index], reader);
         target(plan, &record.value, reader);
-        ttl(plan, &record.value, reader);
+        ttl(plan, &dns.value, &record.value, reader);
     }
     active(plan, dns, reader);
 }
@@ -105,7 +105,7 @@ fn target(plan: &Overview<'_>, record: &raw::Record, reader: &mut Reader<'_>) {
     }
 }
 
-fn ttl(plan: &Overview<'_>, record: &raw::Record, reader: &mut Reader<'_>) {
+fn ttl(plan: &Overview<'_>, dns: &raw::Dns, record: &raw::Record, reader: &mut Reader<'_>) {
     let Some(ttl) = &record.ttl else { return };
     let time = ttl.value.0;
     if time.subsec_nanos() != 0 || time.is_zero() || time.as_secs() > 86_400 {
@@ -122,6 +122,8 @@ fn ttl(plan: &Overview<'_>, record: &raw::Record, reader: &mut Reader<'_>) {
         .objectives
         .get()
         .and_then(|objectives| objectives.rto.get());
+    let delay = cutover::delay(dns);
+    let time = time + delay;
     if let Some(rto) = rto
         && follows
         && time > rto.0
@@ -132,7 +134,10 @@ fn ttl(plan: &Overview<'_>, record: &raw::Record, reader: &mut Reader<'_>) {
             time.as_secs(),
             rto.0.as_secs_f64()
         );
-        let hint = "lower the `ttl`; a fifth of the `rto` leaves time for the failover itself";
+        let hint = match delay.is_zero() {
+            true => "lower the `ttl`; a fifth of the `rto` leaves time for the failover itself",
+            false => "health checks take so long; with `cutover: upsert` it is the `ttl` alone",
+        };
         reader.warning("objective", ttl.at, message, hint);
     }
 }
