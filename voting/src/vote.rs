@@ -137,10 +137,7 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
 }
 
 fn judge(durability: Durability, server: &Server) -> Check {
-    let found = format!(
-        "role {}, {} replicas connected",
-        server.role, server.replicas
-    );
+    let found = format!("role {}, {} replicas follow", server.role, server.replicas);
     if server.role != "master" {
         return Check::failed(format!("{found}: votes need the master"));
     }

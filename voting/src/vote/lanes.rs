@@ -278,13 +278,14 @@ fn expire(batch: Vec<Ballot>, error: &RedisError) -> Vec<Ballot> {
 pub struct Server {
     /// `master` or `slave`.
     pub role: String,
-    /// Connected replicas.
-    pub replicas: u32,
+    /// Replicas that have the whole queue and follow it. One that still copies
+    /// it is connected as well, and confirms nothing.
+    pub replicas: usize,
     /// No replica needs to confirm for now.
     pub waived: bool,
 }
 
-/// Role of the Redis server and number of its connected replicas.
+/// Role of the Redis server and number of the replicas that follow it.
 ///
 /// # Errors
 /// When Redis does not answer.
@@ -300,14 +301,44 @@ pub async fn inspect(queue: &Queue) -> RedisResult<Server> {
             .find(|(key, _)| *key == name)
             .map(|(_, value)| value.to_owned())
     };
-    let replicas = field("connected_slaves").and_then(|count| count.parse().ok());
     let confirmations: Value = redis::cmd("GET")
         .arg(CONFIRMATIONS)
         .query_async(&mut connection)
         .await?;
     Ok(Server {
         role: field("role").unwrap_or_default(),
-        replicas: replicas.unwrap_or(0),
+        replicas: following(&info),
         waived: is_waived(&confirmations),
     })
+}
+
+/// Lines such as `slave0:ip=10.0.0.1,port=6379,state=online,offset=56,lag=0`.
+fn following(info: &str) -> usize {
+    let replica = |line: &&str| {
+        let numbered = line.strip_prefix("slave").map(str::as_bytes);
+        numbered.is_some_and(|rest| rest.first().is_some_and(u8::is_ascii_digit))
+    };
+    let online = |line: &&str| line.split(',').any(|pair| pair.trim() == "state=online");
+    info.lines().filter(replica).filter(online).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replica_that_still_copies_the_queue_does_not_count() {
+        let info = |state: &str| {
+            format!(
+                "# Replication\r\nrole:master\r\nconnected_slaves:1\r\n\
+                 slave0:ip=127.0.0.1,port=7000,state={state},offset=0,lag=0\r\n\
+                 slave_expires_tracked_keys:0\r\n"
+            )
+        };
+        assert_eq!(following(&info("online")), 1);
+        for copying in ["wait_bgsave", "send_bulk"] {
+            assert_eq!(following(&info(copying)), 0, "{copying}");
+        }
+        assert_eq!(following("role:master\r\nconnected_slaves:0\r\n"), 0);
+    }
 }

@@ -19,18 +19,20 @@ impl Redis {
         Self::start_with(free_port(), &[]).await
     }
 
-    /// A replica of this server, once it is in sync.
+    /// A replica of this server, once it confirms what is written here.
     pub async fn replica(&self) -> Self {
         let of = format!("127.0.0.1 {}", self.port);
         let replica = Self::start_with(free_port(), &["--replicaof", &of]).await;
-        let mut connection = replica.connection().await;
-        eventually("the replica is in sync", async || {
-            let info: String = redis::cmd("INFO")
-                .arg("replication")
-                .query_async(&mut connection)
-                .await
-                .ok()?;
-            info.contains("master_link_status:up").then_some(())
+        // That it calls its link up is not enough: where the process that sent
+        // the copy ended late, the master begins to stream only with the next
+        // acknowledgement, up to a second later.
+        let mut connection = self.connection().await;
+        eventually("the replica confirms what is written", async || {
+            let mut both = redis::pipe();
+            both.cmd("PUBLISH").arg("probe").arg("").ignore();
+            both.cmd("WAIT").arg(1).arg(200);
+            let (confirmed,): (u32,) = both.query_async(&mut connection).await.ok()?;
+            (confirmed >= 1).then_some(())
         })
         .await;
         replica
