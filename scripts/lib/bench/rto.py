@@ -89,18 +89,19 @@ def stop(_signal: int, _frame: Any) -> None:
 def main() -> int:
     chosen = arguments()
     signal.signal(signal.SIGTERM, stop)
-    bench = Bench(chosen)
+    bench, interrupted = Bench(chosen), False
     try:
         for name in chosen.system or list(SYSTEMS):
             for kind in SYSTEMS[name]:
                 bench.measure(kind)
     except KeyboardInterrupt:
+        interrupted = True
         say("interrupted: this is what was measured until now")
     if chosen.output == "json":
         print(json.dumps(document(bench.samples, bench.failed), indent=2))
     else:
         print(table(bench.samples, bench.failed))
-    return 1 if bench.failed else 0
+    return 130 if interrupted else int(bool(bench.failed))
 
 
 if __name__ == "__main__":
