@@ -8,7 +8,7 @@ mod primary;
 mod watching;
 
 pub use journals::SharedJournals;
-pub use keys::{Cooldown, Decision, Leader, Pause, Primary, Said, State, SyncSet, Taken};
+pub use keys::{Cooldown, Decision, Healed, Leader, Pause, Primary, Said, State, SyncSet, Taken};
 pub use primary::{Claim, NotTaken, Right};
 
 use std::sync::Arc;

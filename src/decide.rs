@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-pub use automatic::{Act, Memory, Policy, Reaction, Verdict, decide_automatically};
+pub use automatic::{Act, Memory, Policy, Reaction, Verdict, decide_automatically, is_away};
 pub use candidate::Candidate;
 pub use diagnosis::{Diagnosis, Finding, diagnose};
 pub use refusal::{Reason, Refusal, no_such_region, unfinished};
@@ -70,6 +70,8 @@ pub struct Past {
     pub synchronous: BTreeMap<HostName, Vec<HostName>>,
     /// A run that has not ended.
     pub unfinished: Option<RunId>,
+    /// Whether that run heals a machine.
+    pub heals: bool,
 }
 
 /// Everything that a decision stands on.

@@ -128,6 +128,9 @@ pub struct Machine {
     /// primary. Its own guard knows nothing of that run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deposed: Option<Trace>,
+    /// It runs, and the cloud's own checks say that it does not work.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub impaired: bool,
 }
 
 impl Machine {

@@ -4,6 +4,7 @@
 mod build;
 mod failover;
 mod forward;
+mod heal;
 mod redirect;
 mod rejoin;
 mod switchover;
@@ -14,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use build::active_records;
 pub use failover::failover;
+pub use heal::{Healing, heal};
 pub use redirect::redirect;
 pub use rejoin::{RejoinFacts, rejoin};
 pub use switchover::switchover;
@@ -37,6 +39,8 @@ pub enum Kind {
     Rejoin,
     /// The primary is where it should be; what should follow it does not.
     Redirect,
+    /// A machine that stays dead is brought back.
+    Heal,
 }
 
 /// What the new primary may lack of what was acknowledged.
@@ -123,6 +127,15 @@ impl Plan {
     #[must_use]
     pub fn step(&self, number: usize) -> Option<&Planned> {
         self.steps.get(number.checked_sub(1)?)
+    }
+
+    /// The host whose machine the plan brings back.
+    #[must_use]
+    pub fn heals(&self) -> Option<&HostName> {
+        self.steps.iter().find_map(|planned| match &planned.step {
+            Step::AwaitHost { host, .. } if self.kind == Kind::Heal => Some(host),
+            _ => None,
+        })
     }
 
     /// Whether the plan moves DNS records.

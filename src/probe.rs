@@ -89,6 +89,19 @@ pub async fn glance(
     }
 }
 
+/// Asks the cloud of every machine.
+pub async fn machines(
+    topology: &Topology,
+    world: &World,
+    patience: Duration,
+) -> BTreeMap<HostName, Knowledge<Machine>> {
+    let asked = topology.hosts().map(|host| async move {
+        let state = world.machines.state(&host.name);
+        (host.name.clone(), know(world, patience, state).await)
+    });
+    join_all(asked).await.into_iter().collect()
+}
+
 type MachineAnswer<'a> = Shared<BoxFuture<'a, Knowledge<Machine>>>;
 
 struct Eyes<'a> {

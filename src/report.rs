@@ -284,7 +284,7 @@ impl fmt::Display for Report {
         }
         match self.kind {
             Kind::Switchover | Kind::Failover => self.promotion(f)?,
-            Kind::Rejoin | Kind::Redirect => {}
+            Kind::Rejoin | Kind::Redirect | Kind::Heal => {}
         }
         if self.dns.moved {
             let DnsReport {

@@ -86,6 +86,28 @@ pub enum Step {
     },
     /// A write through the load balancer of the site is acknowledged.
     VerifyWrites { site: SiteName },
+    /// The machine is stopped by force, without its operating system.
+    StopMachine { host: HostName },
+    /// The machine runs.
+    StartMachine { host: HostName },
+    /// What the host is there for answers.
+    AwaitHost { host: HostName, answers: Answers },
+}
+
+/// By what a host is known to work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Answers {
+    /// Its guard answers.
+    Guard,
+    /// Its load balancer answers.
+    Balancer,
+    /// Its queue answers.
+    Queue,
+    /// One of these load balancers finds all its replicas up.
+    Replicas { at: Vec<HostName> },
+    /// Nobody asks it for anything: that its machine runs is all.
+    Machine,
 }
 
 /// A way to a fencing proof.
@@ -157,6 +179,9 @@ impl Step {
             Self::AwaitStreaming { .. } => "await-streaming",
             Self::Release { .. } => "release",
             Self::VerifyWrites { .. } => "verify-writes",
+            Self::StopMachine { .. } => "stop-machine",
+            Self::StartMachine { .. } => "start-machine",
+            Self::AwaitHost { .. } => "await-host",
         }
     }
 
@@ -179,6 +204,8 @@ impl Step {
             }
             Self::Fence { .. } => 180,
             Self::AwaitChecks { within_ms, .. } => within_ms / 1000 + 30,
+            // An operating system may check its disks at its start.
+            Self::StopMachine { .. } | Self::StartMachine { .. } | Self::AwaitHost { .. } => 300,
             Self::AwaitResolvers { records } => return resolvers_deadline(records),
             Self::Rejoin { .. } => 3600,
         };
@@ -308,6 +335,23 @@ impl fmt::Display for Step {
                     "see a write through the load balancer of {site} acknowledged"
                 )
             }
+            Self::StopMachine { host } => write!(f, "stop the machine of {host} by force"),
+            Self::StartMachine { host } => write!(f, "start the machine of {host}"),
+            Self::AwaitHost { host, answers } => {
+                write!(f, "wait until {} of {host} answers", answers.who())
+            }
+        }
+    }
+}
+
+impl Answers {
+    fn who(&self) -> &'static str {
+        match self {
+            Self::Guard => "the guard",
+            Self::Balancer => "the load balancer",
+            Self::Queue => "the queue",
+            Self::Replicas { .. } => "every replica",
+            Self::Machine => "the machine",
         }
     }
 }

@@ -15,7 +15,7 @@ mod schema;
 mod secret;
 mod values;
 
-pub use automatic::{CloudAccess, Etcd, OnStandbyLoss, Watch, WatchMode};
+pub use automatic::{CloudAccess, Etcd, Heal, HealMode, OnStandbyLoss, Watch, WatchMode};
 pub use check::ENVIRONMENT_VARIABLES;
 pub use dns::{ACTIVE_PATH, CHECK_ANSWER, CHECK_INTERVAL, Cutover, Dns, Record};
 pub use problem::{Position, Problem, Problems, Severity};

@@ -15,6 +15,8 @@ mod checked_names;
 mod cloud;
 #[path = "e2e/faults.rs"]
 mod faults;
+#[path = "e2e/healing.rs"]
+mod healing;
 #[path = "e2e/hosts.rs"]
 mod hosts;
 #[path = "e2e/lab.rs"]
@@ -90,6 +92,15 @@ fn names_follow_health_checks() {
     let directory = tempfile::tempdir().unwrap();
     let topology = checked_names::topology(directory.path());
     explained(Some(&topology), || checked_names::story(&topology, keep));
+}
+
+#[test]
+#[ignore = "needs a lab: scripts/test"]
+fn machines_and_containers_heal() {
+    let keep = std::env::var_os("HAFAIL_E2E_KEEP").is_some();
+    let directory = tempfile::tempdir().unwrap();
+    let topology = healing::topology(directory.path());
+    explained(Some(&topology), || healing::story(&topology, keep));
 }
 
 #[test]

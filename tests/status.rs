@@ -303,6 +303,7 @@ fn machine(state: MachineState) -> Knowledge<Machine> {
     Knowledge::Known(Machine {
         state,
         deposed: None,
+        impaired: false,
     })
 }
 

@@ -21,6 +21,9 @@ use crate::{
 /// How long the quick clients try (see [`super::aws`]).
 const WITHIN: std::time::Duration = std::time::Duration::from_secs(6);
 
+/// How long the answer may take that fencing does not need.
+const CHECKS: std::time::Duration = std::time::Duration::from_millis(500);
+
 /// The instances of a deployment.
 pub struct Instances {
     clients: Clients,
@@ -100,11 +103,16 @@ pub fn port_error(error: &CloudError) -> PortError {
 fn machine(
     host: &HostName,
     found: Option<(String, BTreeMap<String, String>)>,
+    impaired: bool,
 ) -> Result<Machine, PortError> {
     let (word, tags) = found.unzip();
     let deposed = tags.and_then(|tags| trace_in(tags.get(TAG_DEPOSED)?));
     let state = state(host, word.as_deref())?;
-    Ok(Machine { state, deposed })
+    Ok(Machine {
+        state,
+        deposed,
+        impaired,
+    })
 }
 
 /// Value of the tag, such as `epoch=5 run=20260101120000-1a2b3c`.
@@ -142,10 +150,11 @@ fn state(host: &HostName, word: Option<&str>) -> Result<MachineState, PortError>
 impl Machines for Instances {
     async fn state(&self, host: &HostName) -> Result<Machine, PortError> {
         let (at, id) = self.instance(host)?;
-        let found = machines::state(at, id)
-            .await
-            .map_err(|error| port_error(&error))?;
-        machine(host, found)
+        let checks = tokio::time::timeout(CHECKS, machines::is_impaired(at, id));
+        let (found, impaired) = futures::join!(machines::state(at, id), checks);
+        let found = found.map_err(|error| port_error(&error))?;
+        // Without an answer nothing is known against it.
+        machine(host, found, matches!(impaired, Ok(Ok(true))))
     }
 
     async fn depose(&self, host: &HostName, by: &Trace) -> Result<(), PortError> {

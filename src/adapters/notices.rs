@@ -10,7 +10,7 @@ use crate::{
     adapters::clock,
     decide::{Act, Reaction},
     ids::HostName,
-    journal::{Entry, Event, Progress},
+    journal::{Entry, Event, Outcome, Progress},
     watch::{Notice, Notices},
 };
 
@@ -118,6 +118,15 @@ fn told(notice: &Notice) -> Option<Told> {
                 Act::Resume(_) | Act::Abandon(_) => vec!["a run was broken off".to_owned()],
             };
             ("acting", what, vec![act.sentence()], vec![])
+        }
+        // What it had been dead of, and that nobody need do anything.
+        Notice::Ended {
+            act: Act::Run(plan),
+            outcome: Outcome::Succeeded,
+            ..
+        } if plan.heals().is_some() => {
+            let done = plan.steps.iter().map(|planned| planned.step.to_string());
+            ("done", plan.because.clone(), done.collect(), vec![])
         }
         Notice::Ended { act, outcome, .. } => {
             let done = vec![format!("{}: {}", act.sentence(), outcome.word())];

@@ -101,6 +101,7 @@ fn settings(config: &WatchConfig, topology: &Topology) -> Settings {
         terms: topology.lease,
         policy: Policy {
             observe: topology.watch.mode == WatchMode::Observe,
+            heal: topology.watch.heal,
             ..Policy::default()
         },
         period: PERIOD,

@@ -27,6 +27,8 @@ pub(super) const FILES: &[(&str, &str)] = files![
     "stop-all.yaml",
     "templates/etcd.j2",
     "templates/guard.json.j2",
+    "templates/hafail-containers.j2",
+    "templates/hafail-containers.service",
     "templates/hafail-etcd-member.j2",
     "templates/hafail-etcd.service",
     "templates/hafail-guard.service",

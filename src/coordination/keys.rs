@@ -22,6 +22,7 @@ pub(super) const SYNC: &str = "live/sync";
 pub(super) const LEADER: &str = "live/leader";
 pub(super) const PAUSE: &str = "live/pause";
 pub(super) const COOLDOWN: &str = "live/cooldown";
+pub(super) const HEALED: &str = "live/healed/";
 pub(super) const LOCK: &str = "live/lock";
 pub(super) const DECISIONS: &str = "decisions/";
 pub(super) const LAST_RUN: &str = "live/last-run";
@@ -96,6 +97,17 @@ pub struct Cooldown {
     pub since: String,
 }
 
+/// `healed/<run>`: a machine was healed. Goes with a lease as long as the time
+/// for which the number of them is limited.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Healed {
+    pub run: String,
+    pub host: HostName,
+    /// Wall time, for display: the lease ends it.
+    pub since: String,
+}
+
 /// `decisions/<n>`: what the leader last made of what it saw.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -134,6 +146,8 @@ pub struct State {
     /// The run that was registered last.
     pub last_run: Option<Keyed<RunId>>,
     pub said: BTreeMap<HostName, Said>,
+    /// By run, oldest first.
+    pub healed: Vec<Healed>,
     /// Keys whose values are not understood: another version wrote them.
     pub strange: Vec<String>,
 }
@@ -191,6 +205,10 @@ pub(super) fn parse(prefix: &str, reading: &Reading) -> State {
             state.said.insert(host, keyed.value);
         }
     }
+    let healed = format!("{prefix}{}", short(HEALED));
+    let healed = (reading.values.iter()).filter(|(key, _)| key.starts_with(&healed));
+    let healed = healed.filter_map(|(_, value)| read::<Healed>(HEALED, value, strange));
+    state.healed = healed.map(|keyed| keyed.value).collect();
     state
 }
 

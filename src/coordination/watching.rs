@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use super::{
-    Cooldown, Decision, Leader, Pause, Said, Shared,
-    keys::{COOLDOWN, DECISIONS, LEADER, PAUSE, SAID, text},
+    Cooldown, Decision, Healed, Leader, Pause, Said, Shared,
+    keys::{COOLDOWN, DECISIONS, HEALED, LEADER, PAUSE, SAID, text},
 };
 use crate::{
     decide::Verdict,
@@ -86,6 +86,15 @@ impl Shared {
     /// The store does not answer.
     pub async fn cool_down(&self, cooldown: &Cooldown, time: Duration) -> Result<(), QuorumError> {
         self.for_a_while(COOLDOWN, text(cooldown), time).await
+    }
+
+    /// From now on this healing counts, for so long.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn healed(&self, healed: &Healed, time: Duration) -> Result<(), QuorumError> {
+        let key = format!("{HEALED}{}", healed.run);
+        self.for_a_while(&key, text(healed), time).await
     }
 
     /// A person has looked: the next failover may be automatic again. Whether

@@ -1,13 +1,18 @@
 //! What the leading watcher does about what it sees. Pure, like every
 //! decision: its memory and the time are arguments.
 
+mod heal;
 mod memory;
+mod policy;
 mod sentence;
 mod standbys;
 
 use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
+
+pub use heal::is_away;
+pub use policy::Policy;
 
 use super::{
     Diagnosis, Finding, Intent, Reason, Refusal, Sight, decide_failover, diagnose, refusal,
@@ -23,33 +28,14 @@ use crate::{
     topology::Role,
 };
 
-/// What the topology lets watchers do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Policy {
-    /// Look, say what would be done, and do nothing.
-    pub observe: bool,
-    /// A database may be astray for so long before it is rejoined.
-    pub rejoin_after: Duration,
-    /// The first pause between two tries of the same; doubled each time.
-    pub again_after: Duration,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self {
-            observe: false,
-            rejoin_after: Duration::from_secs(3),
-            again_after: Duration::from_secs(2),
-        }
-    }
-}
-
 /// What a leader remembers from one look to the next. A new leader begins
 /// with an empty one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     /// Databases that do not follow, since when.
     pub(super) astray: BTreeMap<HostName, Moment>,
+    /// Machines that are dead, since when.
+    pub(super) dead: BTreeMap<HostName, Moment>,
     /// What was tried and did not end well: how often, and when last.
     pub(super) tried: BTreeMap<String, (u32, Moment)>,
 }
@@ -78,7 +64,7 @@ impl Memory {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Act {
-    /// A failover, a redirection or a rejoin.
+    /// A failover, a redirection, a rejoin, or the healing of a machine.
     Run(Box<Plan>),
     /// Go on with a run whose runner died.
     Resume(RunId),
@@ -101,6 +87,10 @@ impl Act {
             Self::Run(plan) if plan.kind == Kind::Rejoin => {
                 let first = plan.steps.first().map(|planned| planned.step.to_string());
                 format!("rejoin: {}", first.unwrap_or_default())
+            }
+            Self::Run(plan) if plan.kind == Kind::Heal => {
+                let first = plan.steps.first().map(|planned| planned.step.to_string());
+                format!("heal: {}", first.unwrap_or_default())
             }
             Self::Run(plan) => format!("{} from {} to {}", plan.kind, plan.from, plan.to),
             Self::Resume(run) => format!("go on with run {run}"),
@@ -174,7 +164,7 @@ fn react(
         return wait("a run is under way");
     }
     if let Some(run) = &view.past().unfinished {
-        return broken_off(store, memory, run);
+        return broken_off(view, store, memory, run);
     }
     let Some(last) = &store.last else {
         return wait("no database has been primary yet: hafail deploy");
@@ -192,9 +182,13 @@ fn wait(why: impl Into<String>) -> Reaction {
 /// How often a run is gone on with before it is given up for another one.
 const TRIES: u32 = 3;
 
-fn broken_off(store: &StoreSight, memory: &Memory, run: &RunId) -> Reaction {
+fn broken_off(view: &View<'_>, store: &StoreSight, memory: &Memory, run: &RunId) -> Reaction {
     let resume = Act::Resume(run.clone());
     let tries = memory.times(&resume);
+    // Its steps are patient enough: healing keeps nothing else back.
+    if view.past().heals && (tries > 0 || store.is_free()) {
+        return Reaction::Act(Act::Abandon(run.clone()));
+    }
     if tries >= TRIES && store.is_free() {
         // Its new primary is gone as well: what is left of it is void.
         return Reaction::Act(Act::Abandon(run.clone()));
@@ -287,7 +281,10 @@ fn held(
     if let Some(plan) = follow_records(view, sight, holder) {
         return Reaction::Act(Act::Run(Box::new(plan)));
     }
-    standbys::react(view, sight, holder, policy, memory, now)
+    match standbys::react(view, sight, holder, policy, memory, now) {
+        Reaction::Rest => heal::react(view, holder, policy, memory, now),
+        reaction => reaction,
+    }
 }
 
 /// The names point to a site that is lost.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::{decide::Past, step::Step};
+use crate::{decide::Past, plan::Kind, step::Step};
 
 use super::{Entry, Event, IllegalEvent, Progress};
 
@@ -36,6 +36,7 @@ pub fn past(journals: &[Vec<Entry>], clusters: &BTreeSet<String>) -> Result<Past
         past.runs.insert(progress.run.clone());
         past.epoch = past.epoch.max(progress.undo_epoch());
         past.unfinished = (!progress.is_final()).then(|| progress.run.clone());
+        past.heals = past.unfinished.is_some() && progress.plan.kind == Kind::Heal;
     }
     Ok(past)
 }

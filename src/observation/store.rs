@@ -25,7 +25,12 @@ pub struct StoreSight {
     pub leader: Option<HostName>,
     /// Whether somebody works under the lock of runs.
     pub locked: bool,
-    /// By place, where a watcher speaks: balancers that it does not reach.
+    /// What was healed within the time for which that is limited: by run, the
+    /// host.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub healed: std::collections::BTreeMap<String, HostName>,
+    /// By place, where a watcher speaks: guards and balancers that it does not
+    /// reach.
     pub unreached: std::collections::BTreeMap<HostName, BTreeSet<HostName>>,
 }
 

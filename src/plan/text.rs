@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use crate::step::Part;
+use crate::{ids::HostName, step::Part};
 
 use super::{Kind, Loss, Plan, Planned};
 
@@ -22,6 +22,11 @@ impl Plan {
             Kind::Rejoin => format!(
                 "rejoin of {}: a standby of {} comes back",
                 self.topology, self.new
+            ),
+            Kind::Heal => format!(
+                "heal of {}: the machine of {} comes back",
+                self.topology,
+                self.heals().map_or("a host", HostName::as_str)
             ),
             Kind::Redirect => format!(
                 "redirect of {}: everything follows {} ({}), which is primary already",
@@ -101,6 +106,7 @@ impl fmt::Display for Kind {
             Self::Failover => "failover",
             Self::Rejoin => "rejoin",
             Self::Redirect => "redirect",
+            Self::Heal => "heal",
         })
     }
 }

@@ -50,7 +50,8 @@ pub fn seen(topology: &Topology, state: &State) -> StoreSight {
     let databases = topology.hosts_with(crate::topology::Role::Db);
     let has_all = databases.map(|host| &host.name);
     let unreached = state.said.iter().map(|(place, said)| {
-        let out = said.balancers.iter().filter(|(_, reached)| !**reached);
+        let asked = said.balancers.iter().chain(&said.guards);
+        let out = asked.filter(|(_, reached)| !**reached);
         let out: BTreeSet<HostName> = out.map(|(host, _)| host.clone()).collect();
         (place.clone(), out)
     });
@@ -68,6 +69,9 @@ pub fn seen(topology: &Topology, state: &State) -> StoreSight {
         cooling: state.cooldown.as_ref().map(|key| key.value.run.clone()),
         leader: state.leader.as_ref().map(|key| key.value.host.clone()),
         locked: state.lock.is_some(),
+        healed: (state.healed.iter())
+            .map(|healed| (healed.run.clone(), healed.host.clone()))
+            .collect(),
         unreached: unreached.collect(),
     }
 }

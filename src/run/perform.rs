@@ -8,7 +8,7 @@ use crate::step::Step;
 
 use super::{
     context::{Context, Done, Failure},
-    database, dns, fence, proxy, queue, verify,
+    database, dns, fence, machine, proxy, queue, verify,
 };
 
 /// Makes it so, once.
@@ -54,6 +54,9 @@ async fn act(cx: &Context<'_>, step: &Step) -> Result<Done, Failure> {
             server,
         } => proxy::release(cx, lb, *backend, server).await,
         Step::VerifyWrites { site } => verify::writes(cx, site).await,
+        Step::StopMachine { host } => machine::stop(cx, host).await,
+        Step::StartMachine { host } => machine::start(cx, host).await,
+        Step::AwaitHost { host, answers } => machine::answers(cx, host, answers).await,
     }
 }
 

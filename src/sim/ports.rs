@@ -137,7 +137,11 @@ impl Machines for Party {
                     (true, _) => return Err(denied("ec2:DescribeInstances")),
                 };
                 let deposed = machine.deposed.clone();
-                Ok(Machine { state, deposed })
+                Ok(Machine {
+                    state,
+                    deposed,
+                    impaired: false,
+                })
             },
         )
         .await

@@ -1,6 +1,6 @@
 //! Automatic coordination: who may write, who watches, what holds them back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use comfy_table::Table;
 use serde::{Deserialize, Serialize};
@@ -10,13 +10,15 @@ use super::{
     view::View,
 };
 use crate::{
-    coordination::{Cooldown, Decision, Leader, Pause, Primary, Said, State, SyncSet, Taken},
+    coordination::{
+        Cooldown, Decision, Healed, Leader, Pause, Primary, Said, State, SyncSet, Taken,
+    },
     decide::Reaction,
     ids::HostName,
     observation::Knowledge,
     order::LeaseStatus,
     ports::store::Holder,
-    topology::{Topology, WatchMode},
+    topology::{Heal, HealMode, Topology, WatchMode},
 };
 
 /// What the shared store says of the deployment.
@@ -35,6 +37,9 @@ pub struct Automatic {
     pub watchers: BTreeMap<HostName, Said>,
     pub pause: Option<Pause>,
     pub cooldown: Option<Cooldown>,
+    /// Machines that were healed within the time for which that is limited.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub healed: Vec<Healed>,
     /// Who works under the lock of runs.
     pub lock: Option<Holder>,
     /// What the leader last decided, and why.
@@ -55,6 +60,7 @@ impl Automatic {
             watchers: state.said,
             pause: state.pause.map(|key| key.value),
             cooldown: state.cooldown.map(|key| key.value),
+            healed: state.healed,
             lock: state.lock.map(|key| key.value),
             decision,
             strange: state.strange,
@@ -241,6 +247,9 @@ pub fn table(topology: &Topology, view: &View) -> Option<Table> {
         let text = format!("since {}, after run {}", cooldown.since, cooldown.run);
         table.add_row(["cooldown".to_owned(), text]);
     }
+    if topology.watch.heal.mode != HealMode::Off {
+        table.add_row(["healing".to_owned(), healing(&topology.watch.heal, known)]);
+    }
     if let Some(holder) = &known.lock {
         table.add_row([
             "at work".to_owned(),
@@ -261,6 +270,30 @@ pub fn table(topology: &Topology, view: &View) -> Option<Table> {
         }
     }
     Some(table)
+}
+
+/// “start after 120 s; 1 of 3 within 30 min: site1-app (2026-…)”
+fn healing(heal: &Heal, known: &Automatic) -> String {
+    let HealMode::Start = heal.mode else {
+        return "off".to_owned();
+    };
+    let hosts: BTreeSet<_> = known.healed.iter().map(|healed| &healed.host).collect();
+    let mut text = format!(
+        "start after {} s; {} of {} within {} min",
+        heal.after.as_secs(),
+        hosts.len(),
+        heal.at_most,
+        heal.within.as_secs().div_ceil(60)
+    );
+    let each = known.healed.iter();
+    let each: Vec<_> = each
+        .map(|it| format!("{} ({})", it.host, it.since))
+        .collect();
+    if !each.is_empty() {
+        text.push_str(": ");
+        text.push_str(&each.join(", "));
+    }
+    text
 }
 
 fn right(view: &View, known: &Automatic) -> String {

@@ -78,12 +78,46 @@ pub enum CloudAccess {
     Operator,
 }
 
+/// What watchers do about machines that stay dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum HealMode {
+    /// Nothing.
+    Off,
+    /// They start one that is stopped, and restart one that is impaired.
+    Start,
+}
+
+/// Healing of machines, within limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Heal {
+    pub mode: HealMode,
+    /// How long a machine must stay dead.
+    pub after: Duration,
+    /// So many machines at most …
+    pub at_most: u32,
+    /// … in this time; and never two at once.
+    pub within: Duration,
+}
+
+impl Default for Heal {
+    fn default() -> Self {
+        Self {
+            mode: HealMode::Start,
+            after: Duration::from_secs(120),
+            at_most: 3,
+            within: Duration::from_secs(1800),
+        }
+    }
+}
+
 /// The watchers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Watch {
     pub mode: WatchMode,
     /// A second automatic failover within this time needs an acknowledgement.
     pub failover_cooldown: Duration,
+    pub heal: Heal,
     pub cloud_access: CloudAccess,
     /// Behind which load balancers show the watchers their runtime API.
     pub admin_port: u16,
@@ -98,6 +132,7 @@ impl Default for Watch {
         Self {
             mode: WatchMode::Automatic,
             failover_cooldown: Duration::from_secs(600),
+            heal: Heal::default(),
             cloud_access: CloudAccess::InstanceProfile,
             admin_port: 8406,
             webhook: None,

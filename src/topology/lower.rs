@@ -13,7 +13,7 @@ use super::{
     read::{At, Entries},
     values::{Plain, Port, Time},
 };
-use super::{OnStandbyLoss, Watch};
+use super::{Heal, OnStandbyLoss, Watch};
 use crate::{
     ids::{HostName, SiteName},
     right::Terms,
@@ -248,10 +248,23 @@ fn watch(raw: &raw::Topology) -> Watch {
     Watch {
         mode: or(&raw.mode, default.mode),
         failover_cooldown: time(&raw.failover_cooldown, default.failover_cooldown),
+        heal: heal(raw.heal.as_ref().map(|at| &at.value)),
         cloud_access: or(&raw.cloud_access, default.cloud_access),
         admin_port: port(&raw.admin_port, default.admin_port),
         webhook: text(&raw.webhook),
         sns_topic: text(&raw.sns_topic),
+    }
+}
+
+/// Healing with its defaults.
+pub(super) fn heal(raw: Option<&raw::Heal>) -> Heal {
+    let default = Heal::default();
+    let Some(raw) = raw else { return default };
+    Heal {
+        mode: or(&raw.mode, default.mode),
+        after: time(&raw.after, default.after),
+        at_most: or(&raw.at_most, default.at_most),
+        within: time(&raw.within, default.within),
     }
 }
 

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::ids::{Region, SiteName};
 
-pub(super) use automatic::{Etcd, Lease, Watch};
+pub(super) use automatic::{Etcd, Heal, Lease, Watch};
 
 record! {
     /// One description of everything: sites, hosts, database, queue, stack,

@@ -8,7 +8,8 @@ use std::{net::Ipv4Addr, time::Duration};
 use ipnet::Ipv4Net;
 
 use super::{
-    Balance, CloudAccess, Coordination, Cutover, OnStandbyLoss, Replication, Role, WatchMode,
+    Balance, CloudAccess, Coordination, Cutover, HealMode, OnStandbyLoss, Replication, Role,
+    WatchMode,
     node::{Key, Node, Value},
     read::{Entries, List, Read, Reader, closest, expected, list},
 };
@@ -318,6 +319,10 @@ choices! {
     WatchMode as "automatic or observe" {
         "automatic" => Self::Automatic,
         "observe" => Self::Observe,
+    }
+    HealMode as "off or start" {
+        "off" => Self::Off,
+        "start" => Self::Start,
     }
     OnStandbyLoss as "degrade or block" {
         "degrade" => Self::Degrade,

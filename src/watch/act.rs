@@ -6,11 +6,11 @@ use futures::future::{Either, select};
 
 use super::{Notice, Watcher};
 use crate::{
-    coordination::Cooldown,
+    coordination::{Cooldown, Healed},
     decide::{Act, Reaction, Verdict},
-    ids::Epoch,
+    ids::{Epoch, HostName},
     journal::{Entry, Outcome, Progress, StepState},
-    plan::Plan,
+    plan::{Kind, Plan},
     ports::{
         quorum::QuorumError,
         store::{RunId, Store},
@@ -23,7 +23,7 @@ impl Watcher {
         self.notices.tell(&Notice::Begins(act.clone()));
         let told = Told {
             watcher: self,
-            promoted: Mutex::default(),
+            needs_primary: Mutex::default(),
         };
         let acted = {
             let acting = pin!(self.run(act, epoch, &told));
@@ -44,11 +44,14 @@ impl Watcher {
                 // Whoever waits for the lock need not.
                 let _ = self.journals.release(&run).await;
                 self.memory.is_void(&run);
-                Err(format!("the primary that run {run} promoted is gone"))
+                Err(format!("run {run} needs the primary, which is gone"))
             }
         };
-        // Whatever it wrote is read anew.
+        // Whatever it wrote is read anew, and what it healed is looked at.
         self.past = None;
+        if matches!(act, Act::Run(plan) if plan.heals().is_some()) {
+            self.looks = 0;
+        }
         let now = self.world.clock.now();
         match &done {
             Ok(ran) if ran.outcome == Outcome::Succeeded || is_given_up(act, ran) => {
@@ -81,15 +84,38 @@ impl Watcher {
             who: &self.settings.who,
         };
         let ran = match act {
-            Act::Run(plan) => self.start(&runner, plan, epoch).await,
+            Act::Run(plan) => {
+                let run = self.new_run(epoch);
+                if let Some(host) = plan.heals() {
+                    self.count(&run, host).await?;
+                }
+                self.start(&runner, run, plan, epoch).await
+            }
             Act::Resume(run) => runner.resume(run, false).await,
             Act::Abandon(run) => runner.resume(run, true).await,
         };
         ran.map_err(|error| chain(&error))
     }
 
-    async fn start(&self, runner: &Runner<'_>, plan: &Plan, epoch: Epoch) -> Result<Ran, RunError> {
-        let run = self.new_run(epoch);
+    /// Before the run: also one that a dead leader began counts.
+    async fn count(&self, run: &RunId, host: &HostName) -> Result<(), String> {
+        let healed = Healed {
+            run: run.to_string(),
+            host: host.clone(),
+            since: self.world.clock.wall(),
+        };
+        let within = self.settings.policy.heal.within;
+        let counted = self.shared.healed(&healed, within).await;
+        counted.map_err(|error| chain(&error))
+    }
+
+    async fn start(
+        &self,
+        runner: &Runner<'_>,
+        run: RunId,
+        plan: &Plan,
+        epoch: Epoch,
+    ) -> Result<Ran, RunError> {
         if plan.commit().is_some() {
             // Before the promotion: a leader that dies behind it must not
             // leave the next one free to fail over again at once.
@@ -115,13 +141,13 @@ impl Watcher {
         RunId(format!("{digits}-{}-{epoch}", self.settings.host))
     }
 
-    /// Comes when the database that the run has promoted holds the right no
-    /// more: whatever is left to do waits for it in vain, while nobody serves.
+    /// Comes when the database that the run has promoted, or that was there
+    /// when it began to heal, holds the right no more: whatever is left to do
+    /// waits for it in vain, while nobody serves.
     async fn primary_lost(&self, act: &Act, told: &Told<'_>) -> RunId {
         loop {
             self.world.clock.sleep(self.settings.period).await;
-            let promoted = told.promoted.lock().expect("nobody panics in here").clone();
-            if let Some(run) = promoted
+            if let Some(run) = told.needed()
                 && !matches!(act, Act::Abandon(_))
                 && let Ok(state) = self.shared.state().await
                 && state.primary.is_none()
@@ -196,17 +222,26 @@ fn chain(error: &dyn std::error::Error) -> String {
 /// Passes every entry of a run on.
 struct Told<'a> {
     watcher: &'a Watcher,
-    /// The run, once its promotion is done.
-    promoted: Mutex<Option<RunId>>,
+    /// The run, once its promotion is done or where it heals.
+    needs_primary: Mutex<Option<RunId>>,
+}
+
+impl Told<'_> {
+    fn needed(&self) -> Option<RunId> {
+        let needs = self.needs_primary.lock().expect("nobody panics in here");
+        needs.clone()
+    }
 }
 
 impl Observer for Told<'_> {
     fn entry(&self, entry: &Entry, progress: &Progress) {
         self.watcher.notices.entry(entry, progress);
         let commit = progress.plan.commit();
-        if commit.is_some_and(|commit| progress.state(commit.number) == StepState::Done) {
-            let mut promoted = self.promoted.lock().expect("nobody panics in here");
-            *promoted = Some(progress.run.clone());
+        let promoted =
+            commit.is_some_and(|commit| progress.state(commit.number) == StepState::Done);
+        if promoted || progress.plan.kind == Kind::Heal {
+            let mut needs = self.needs_primary.lock().expect("nobody panics in here");
+            *needs = Some(progress.run.clone());
         }
     }
 }

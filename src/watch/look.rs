@@ -1,22 +1,32 @@
 //! Looking: often at what answers at once, now and then at everything.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::{Remembered, Watcher};
 use crate::{
     coordination::State,
-    decide::{Past, Reaction, Sight, Verdict, decide_automatically},
+    decide::{Past, Reaction, Sight, Verdict, decide_automatically, is_away},
     history::{HistoryError, journals},
     ids::HostName,
     journal,
     observation::{Knowledge, Snapshot},
     probe,
+    topology::{HealMode, Role},
     watch::Notice,
 };
 
 /// Every so many looks the cloud and the records are asked as well: their
 /// interfaces are slow and count requests.
 const EVERYTHING: u32 = 30;
+/// Every so many looks the cloud is asked of the machines, while something
+/// does not answer.
+const MACHINES: u32 = 10;
+/// How long the cloud may take then: the right to write may become free
+/// meanwhile.
+const CLOUD: Duration = Duration::from_secs(1);
 
 impl Watcher {
     /// Guards, load balancers and queues now; machines, records and a write
@@ -36,12 +46,33 @@ impl Watcher {
             probe::glance(topology, world, self.settings.glance, &silent).await
         };
         if !everything && let Some(kept) = &self.kept {
-            snapshot.machines = kept.machines.clone();
+            let ask = self.looks.is_multiple_of(MACHINES) && state.primary.is_some();
+            snapshot.machines = match ask && self.misses_any(&snapshot) {
+                true => probe::machines(topology, world, CLOUD).await,
+                false => kept.machines.clone(),
+            };
             snapshot.records = kept.records.clone();
         }
         snapshot.store = Knowledge::Known(probe::seen(topology, state));
         self.kept = Some(snapshot.clone());
         snapshot
+    }
+
+    /// Whether a host that may be healed does not answer.
+    fn misses_any(&self, snapshot: &Snapshot) -> bool {
+        let apps = self.settings.topology.hosts_with(Role::App);
+        let away = |host: &HostName| {
+            let mut proxies = snapshot.proxies.values().filter_map(Knowledge::known);
+            proxies.any(|seen| is_away(seen, host))
+        };
+        let kept = self.kept.iter().flat_map(|kept| kept.machines.values());
+        let mut down = kept
+            .filter_map(Knowledge::known)
+            .filter(|machine| machine.is_down());
+        self.settings.policy.heal.mode != HealMode::Off
+            && (down.next().is_some()
+                || !silent(snapshot).is_empty()
+                || apps.into_iter().any(|host| away(&host.name)))
     }
 
     /// What the leader makes of it.

@@ -226,7 +226,10 @@ pub fn faults_of(step: &Step) -> Vec<Fault> {
         | Step::PromoteQueue { host, .. }
         | Step::FollowQueue { host, .. }
         | Step::Follow { host, .. }
-        | Step::Rejoin { host, .. } => on(host),
+        | Step::Rejoin { host, .. }
+        | Step::StopMachine { host }
+        | Step::StartMachine { host }
+        | Step::AwaitHost { host, .. } => on(host),
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_ec2::types::{Address, Instance, InstanceStateName, Tag};
+use aws_sdk_ec2::types::{
+    Address, Instance, InstanceStateName, InstanceStatusSummary, SummaryStatus, Tag,
+};
 
 use super::{
     Regional,
@@ -81,6 +83,21 @@ pub async fn state(
     let answer = call!("ec2:DescribeInstances", &at.region, request)?;
     let mut instances = answer.reservations().iter().flat_map(|it| it.instances());
     Ok(instances.next().map(|it| (state_of(it), tags(it.tags()))))
+}
+
+/// Whether the cloud's own checks say that the instance or what it runs on
+/// does not work. Only of running instances.
+///
+/// # Errors
+/// The region did not answer within seconds.
+pub async fn is_impaired(at: &Regional, instance: &str) -> Result<bool, CloudError> {
+    let request = at.quick.describe_instance_status().instance_ids(instance);
+    let answer = call!("ec2:DescribeInstanceStatus", &at.region, request)?;
+    let impaired = |status: Option<&InstanceStatusSummary>| {
+        status.and_then(InstanceStatusSummary::status) == Some(&SummaryStatus::Impaired)
+    };
+    let mut statuses = answer.instance_statuses().iter();
+    Ok(statuses.any(|it| impaired(it.instance_status()) || impaired(it.system_status())))
 }
 
 /// Sets a tag of an instance.

@@ -34,12 +34,15 @@ impl Fill<'_> {
         let hash = sha256(specification.join("\n\n").as_bytes());
         let hash = &hash[..32];
         let seconds = ready_within(container).as_secs().to_string();
+        let restart = self.restart(container);
         let set = task::set_array("OPTIONS", &options)
             + &task::set_array("COMMAND", &command)
             + &task::set(&[("ENVIRONMENT", &environment)]);
         Task {
-            check: call("box_is", &[&name, &image, pull, hash]),
-            act: Act::Script(set + &call("make_box", &[&name, &image, pull, hash, &seconds])),
+            check: call("box_is", &[&name, &image, pull, hash, &restart]),
+            act: Act::Script(
+                set + &call("make_box", &[&name, &image, pull, hash, &seconds, &restart]),
+            ),
             looks: Looks {
                 boxes: [name.clone()].into(),
                 ..Looks::default()
@@ -51,12 +54,13 @@ impl Fill<'_> {
         }
     }
 
+    fn restart(&mut self, container: &Container) -> String {
+        self.text_or(container.restart.as_ref(), "always")
+    }
+
     /// Options of `docker run`.
     fn options(&mut self, container: &Container) -> Vec<String> {
-        let mut options = vec![
-            "--restart".to_owned(),
-            self.text_or(container.restart.as_ref(), "always"),
-        ];
+        let mut options = vec!["--restart".to_owned(), self.restart(container)];
         let mut ports = self.texts(&container.ports);
         ports.extend(self.strings(container.ports_from.as_ref()));
         for port in ports.into_iter().filter(|port| !port.is_empty()) {

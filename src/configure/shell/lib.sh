@@ -280,7 +280,7 @@ look_image() {
     IMAGE[$1]=$(docker image inspect -f '{{.Id}}' -- "$1")
 }
 
-# name, image, pull, specification
+# name, image, pull, specification, restart
 box_is() {
     local have=${BOX[$1]-} id state health spec
     command -v docker > /dev/null || { WHY='Docker is not installed'; return $TODO; }
@@ -290,20 +290,57 @@ box_is() {
     [ "$spec" = "$4" ] || { WHY='its specification differs'; return $TODO; }
     [ "$id" = "${IMAGE[$2]}" ] || { WHY='its image has changed'; return $TODO; }
     [ "$state" = running ] || { WHY="is $state"; return $TODO; }
+    box_is_kept "$1" "$4" "$5" || { WHY='is not kept running'; return $TODO; }
 }
 
+# What the keeper of containers on the host needs to make one anew is below
+# this directory, by name; only of those that are to run always.
+KEPT=/var/lib/hafail-containers
+box_is_kept() {
+    [ "$3" != always ] || [ "$(cat "$KEPT/$1/spec" 2> /dev/null)" = "$2" ]
+}
+# name, image, specification, restart; the rest as for make_box
+keep_box() {
+    local old
+    old=$(umask)
+    umask 077
+    rm -rf -- "${KEPT:?}/$1"
+    if [ "$4" = always ]; then
+        WHY=$({ mkdir -p -- "$KEPT/$1" \
+            && printf '%s\0' "${OPTIONS[@]}" > "$KEPT/$1/options" \
+            && if [ ${#COMMAND[@]} -gt 0 ]; then printf '%s\0' "${COMMAND[@]}"; fi > "$KEPT/$1/command" \
+            && printf %s "$ENVIRONMENT" > "$KEPT/$1/environment" \
+            && printf '%s\n' "$2" > "$KEPT/$1/image" \
+            && printf '%s\n' "$3" > "$KEPT/$1/spec"; } 2>&1) || { umask "$old"; return 1; }
+    fi
+    umask "$old"
+}
+# The keeper stands back while this works.
+alone_with_boxes() {
+    local code
+    {
+        flock 9
+        "$@"
+        code=$?
+    } 9> /run/hafail-containers.lock
+    return $code
+}
+make_box() { alone_with_boxes make_box_alone "$@"; }
+
 # The same; options are in ${OPTIONS[@]}, arguments in ${COMMAND[@]},
-# environment in $ENVIRONMENT; the last is the time to get ready in seconds.
-make_box() {
+# environment in $ENVIRONMENT; before the restart comes the time to get ready in
+# seconds.
+make_box_alone() {
     local file out old=''
     command -v docker > /dev/null || { WHY='Docker is not installed'; return 1; }
     look_image "$2" "$3" || return 1
     look_boxes "$1"
     if [ -n "${BOX[$1]-}" ]; then
-        if box_is "$1" "$2" "$3" "$4"; then return $OK; fi
+        if box_is "$1" "$2" "$3" "$4" "$6"; then return $OK; fi
         case $WHY in
-            'is exited' | 'is created') WHY=$(docker start -- "$1" 2>&1) || return 1; return $CHANGED ;;
-            'is paused') WHY=$(docker unpause -- "$1" 2>&1) || return 1; return $CHANGED ;;
+            'is exited' | 'is created') WHY=$(docker start -- "$1" 2>&1) && keep_box "$1" "$2" "$4" "$6" || return 1; return $CHANGED ;;
+            'is paused') WHY=$(docker unpause -- "$1" 2>&1) && keep_box "$1" "$2" "$4" "$6" || return 1; return $CHANGED ;;
+            'is not kept running') keep_box "$1" "$2" "$4" "$6" || return 1; return $CHANGED ;;
         esac
         old=1
         docker rm -f -- "$1.previous" > /dev/null 2>&1
@@ -315,6 +352,7 @@ make_box() {
         rm -f -- "$file"
         if [ -z "$old" ] || box_ready "$1" "$5"; then
             docker rm -f -- "$1.previous" > /dev/null 2>&1
+            keep_box "$1" "$2" "$4" "$6" || return 1
             WHY=''
             return $CHANGED
         fi
@@ -378,9 +416,11 @@ boxes_are_absent() {
     names=$(superfluous_boxes)
     [ -z "$names" ] || { WHY="exist: ${names//$'\n'/ }"; return $TODO; }
 }
-remove_boxes() {
-    local names
+remove_boxes() { alone_with_boxes remove_boxes_alone; }
+remove_boxes_alone() {
+    local names name
     mapfile -t names < <(superfluous_boxes)
+    for name in "${names[@]}"; do rm -rf -- "${KEPT:?}/$name"; done
     WHY=$({ docker stop -t 10 -- "${names[@]}" && docker rm -f -- "${names[@]}"; } 2>&1) || return 1
     WHY="removed: ${names[*]}"
     return $CHANGED

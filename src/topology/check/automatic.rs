@@ -136,6 +136,9 @@ fn lacks_member(site: &SiteView<'_>, reader: &mut Reader<'_>) {
 
 fn watch(plan: &Overview<'_>, reader: &mut Reader<'_>) {
     let Some(watch) = &plan.raw.watch else { return };
+    if let Some(raw) = &watch.value.heal {
+        heal(&raw.value, reader);
+    }
     if let Some(webhook) = &watch.value.webhook
         && !(webhook.value.starts_with("https://") || webhook.value.starts_with("http://"))
     {
@@ -149,6 +152,34 @@ fn watch(plan: &Overview<'_>, reader: &mut Reader<'_>) {
         let message = format!("`{}` is not the ARN of a topic", topic.value);
         let hint = "write one such as arn:aws:sns:eu-central-1:123456789012:alerts";
         reader.error("invalid-value", topic.at, message, hint);
+    }
+}
+
+/// Limits within which healing can be understood and kept by the store.
+fn heal(raw: &raw::Heal, reader: &mut Reader<'_>) {
+    /// An instance that is rebooted by its cloud answers again by then.
+    const SOONEST: Duration = Duration::from_secs(20);
+    let heal = lower::heal(Some(raw));
+    if let Some(after) = &raw.after
+        && heal.after < SOONEST
+    {
+        let message = "`watch.heal.after` is shorter than a machine may need to reboot";
+        let hint = "write 20s or more, such as 2m";
+        reader.error("invalid-value", after.at, message, hint);
+    }
+    if let Some(at_most) = &raw.at_most
+        && heal.at_most == 0
+    {
+        let message = "`watch.heal.at_most: 0` heals nothing";
+        let hint = "write 1 or more, or `mode: off`";
+        reader.error("invalid-value", at_most.at, message, hint);
+    }
+    if let Some(within) = &raw.within
+        && heal.within < heal.after
+    {
+        let message = "`watch.heal.within` is shorter than `after`: it limits nothing";
+        let hint = "write a longer time, such as 30m";
+        reader.error("invalid-value", within.at, message, hint);
     }
 }
 

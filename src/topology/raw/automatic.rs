@@ -1,7 +1,7 @@
 //! The keys of automatic coordination.
 
 use crate::topology::{
-    CloudAccess, WatchMode,
+    CloudAccess, HealMode, WatchMode,
     node::Node,
     read::{At, Field, Read, Reader, field_name, record},
     values::{Port, Time},
@@ -53,9 +53,26 @@ record! {
         /// A second automatic failover within this time needs an
         /// acknowledgement. Default: 10m.
         failover_cooldown: Option<At<Time>>,
+        /// What watchers do about machines that stay dead.
+        heal: Option<At<Heal>>,
         /// URL to which events are posted.
         webhook: Option<At<String>>,
         /// ARN of an SNS topic for events.
         sns_topic: Option<At<String>>,
+    }
+}
+
+record! {
+    /// Self-healing of machines: one at a time, never the primary's.
+    Heal {
+        /// `off`; `start`: one that is stopped is started, one that is
+        /// impaired restarted. Default: start.
+        mode: Option<At<HealMode>>,
+        /// How long a machine must stay dead. Default: 2m.
+        after: Option<At<Time>>,
+        /// How many machines at most are healed `within` its time. Default: 3.
+        at_most: Option<At<u32>>,
+        /// The time for which `at_most` holds. Default: 30m.
+        within: Option<At<Time>>,
     }
 }

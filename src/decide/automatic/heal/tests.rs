@@ -1,0 +1,411 @@
+use std::{collections::BTreeMap, time::Duration};
+
+use serde_json::json;
+
+use crate::{
+    decide::{Act, Memory, Past, Policy, Reaction, Sight, decide_automatically},
+    ids::{Epoch, HostName},
+    inventory::Inventory,
+    observation::{
+        Knowledge, Machine, MachineState, ProxyServer, ProxyStatus, RightHolder, ServerAdmin,
+        Snapshot, StoreSight,
+    },
+    order::{GuardStatus, Trace},
+    plan::Kind,
+    ports::store::RunId,
+    topology::{Heal, HealMode, Role, Topology},
+};
+
+const AFTER: u64 = 120;
+
+fn host(name: &str) -> HostName {
+    name.parse().unwrap()
+}
+
+fn topology() -> Topology {
+    let text = include_str!("../../../../topologies/automatic.yaml");
+    Topology::read(text, "automatic.yaml").topology.unwrap()
+}
+
+fn guard(name: &str, wanted: &serde_json::Value, postgres: &serde_json::Value) -> GuardStatus {
+    let mut all = json!({
+        "system_identifier": "7", "timeline": 1, "written": null, "received": null,
+        "replayed": null, "shutdown_checkpoint": null, "streaming_from": null,
+        "last_message_ms": null, "standbys": {}, "slots": {},
+        "synchronous_standby_names": null, "problem": null,
+    });
+    let all_of = all.as_object_mut().unwrap();
+    all_of.extend(postgres.as_object().unwrap().clone());
+    serde_json::from_value(json!({
+        "host": name, "version": "0", "epoch": 3, "wanted": wanted, "postgres": all,
+    }))
+    .unwrap()
+}
+
+fn machine(state: MachineState) -> Knowledge<Machine> {
+    Knowledge::Known(Machine {
+        state,
+        deposed: None,
+        impaired: false,
+    })
+}
+
+fn replicas(up: bool) -> ProxyStatus {
+    let server = |up| ProxyServer {
+        admin: ServerAdmin::Ready,
+        up,
+        sessions: 0,
+    };
+    let servers = [
+        ("vote-1.site1-app".to_owned(), server(up)),
+        ("vote-1.site2-app".to_owned(), server(true)),
+    ];
+    [("svc_vote".to_owned(), servers.into())].into()
+}
+
+/// What one look of a leader stands on: site1-db is primary, all is well.
+struct Scene {
+    topology: Topology,
+    snapshot: Snapshot,
+    past: Past,
+    policy: Policy,
+    memory: Memory,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let topology = topology();
+        let primary = guard("site1-db", &json!("primary"), &json!({"state": "primary"}));
+        let standby = guard(
+            "site2-db",
+            &json!({"standby": {"upstream": "site1-db"}}),
+            &json!({"state": "standby", "streaming_from": "site1-db"}),
+        );
+        let holder = RightHolder {
+            host: host("site1-db"),
+            epoch: Epoch(3),
+        };
+        let members = topology.store_members().into_iter();
+        let store = StoreSight {
+            primary: Some(holder.clone()),
+            last: Some(holder),
+            unreached: members
+                .map(|it| (it.name.clone(), Default::default()))
+                .collect(),
+            ..StoreSight::default()
+        };
+        let known = |role| topology.hosts_with(role).map(|host| host.name.clone());
+        let snapshot = Snapshot {
+            taken: String::new(),
+            guards: [primary, standby]
+                .map(|guard| (guard.host.clone(), Knowledge::Known(guard)))
+                .into(),
+            machines: topology
+                .hosts()
+                .map(|host| (host.name.clone(), machine(MachineState::Running)))
+                .collect(),
+            proxies: known(Role::Lb)
+                .map(|host| (host, Knowledge::Known(replicas(true))))
+                .collect(),
+            queues: BTreeMap::new(),
+            records: BTreeMap::new(),
+            writes: BTreeMap::new(),
+            store: Knowledge::Known(store),
+        };
+        let policy = Policy {
+            heal: Heal {
+                after: Duration::from_secs(AFTER),
+                ..Heal::default()
+            },
+            ..Policy::default()
+        };
+        Self {
+            topology,
+            snapshot,
+            past: Past::default(),
+            policy,
+            memory: Memory::default(),
+        }
+    }
+
+    fn state(mut self, name: &str, state: MachineState) -> Self {
+        self.snapshot.machines.insert(host(name), machine(state));
+        self
+    }
+
+    fn store(&mut self) -> &mut StoreSight {
+        match &mut self.snapshot.store {
+            Knowledge::Known(store) => store,
+            _ => unreachable!("it is known"),
+        }
+    }
+
+    /// The machine runs, its cloud says that it does not work, and nobody
+    /// reaches it.
+    fn impaired(mut self, name: &str) -> Self {
+        let name = host(name);
+        if let Some(Knowledge::Known(machine)) = self.snapshot.machines.get_mut(&name) {
+            machine.impaired = true;
+        }
+        if let Some(guard) = self.snapshot.guards.get_mut(&name) {
+            *guard = Knowledge::unknown("no answer");
+        }
+        if let Some(proxy) = self.snapshot.proxies.get_mut(&name) {
+            *proxy = Knowledge::unknown("no answer");
+        }
+        let store = self.store();
+        store.unreached.remove(&name);
+        for unreached in store.unreached.values_mut() {
+            unreached.insert(name.clone());
+        }
+        self
+    }
+
+    fn look(&mut self, at: u64) -> Reaction {
+        let inventory = Inventory::default();
+        let sight = Sight {
+            topology: &self.topology,
+            inventory: &inventory,
+            snapshot: &self.snapshot,
+            past: &self.past,
+        };
+        let now = Duration::from_secs(at);
+        let verdict = decide_automatically(&sight, &self.policy, &self.memory, now);
+        self.memory = verdict.memory;
+        verdict.reaction
+    }
+
+    /// What is decided when all has stayed as it is for long enough.
+    fn at_last(&mut self) -> Reaction {
+        let first = self.look(1000);
+        assert!(!matches!(first, Reaction::Act(_)), "at once: {first:?}");
+        let soon = self.look(1000 + AFTER - 1);
+        assert!(!matches!(soon, Reaction::Act(_)), "too soon: {soon:?}");
+        self.look(1000 + AFTER)
+    }
+}
+
+/// The steps of a healing, which it must be.
+#[track_caller]
+fn steps(reaction: &Reaction) -> Vec<String> {
+    let Reaction::Act(Act::Run(plan)) = reaction else {
+        panic!("it does not act: {reaction:?}");
+    };
+    assert_eq!(plan.kind, Kind::Heal);
+    assert!(plan.commit().is_none());
+    let steps = plan
+        .steps
+        .iter()
+        .map(|planned| planned.step.kind().to_owned());
+    let host = plan.heals().expect("it heals").to_string();
+    std::iter::once(host).chain(steps).collect()
+}
+
+#[track_caller]
+fn waits(reaction: &Reaction, word: &str) {
+    match reaction {
+        Reaction::Wait { why } => assert!(why.contains(word), "{why}"),
+        other => panic!("does not wait: {other:?}"),
+    }
+}
+
+#[test]
+fn a_stopped_machine_is_started_once_it_has_been_so_for_long_enough() {
+    for name in [
+        "site1-app",
+        "site1-lb",
+        "site2-queue",
+        "site2-db",
+        "witness",
+    ] {
+        let mut scene = Scene::new().state(name, MachineState::Stopped);
+        assert_eq!(
+            steps(&scene.at_last()),
+            [name, "start-machine", "await-host"]
+        );
+    }
+}
+
+#[test]
+fn time_counts_anew_after_a_life_in_between() {
+    let mut scene = Scene::new().state("site1-app", MachineState::Stopped);
+    waits(&scene.look(1000), "stopped");
+    let mut scene = scene.state("site1-app", MachineState::Running);
+    assert_eq!(scene.look(1060), Reaction::Rest);
+    let mut scene = scene.state("site1-app", MachineState::Stopped);
+    waits(&scene.look(1000 + AFTER), "stopped");
+}
+
+#[test]
+fn a_change_of_state_that_is_under_way_is_left_alone() {
+    for state in [
+        MachineState::Pending,
+        MachineState::Stopping,
+        MachineState::ShuttingDown,
+    ] {
+        let mut scene = Scene::new().state("site1-app", state);
+        assert_eq!(scene.at_last(), Reaction::Rest, "{state:?}");
+    }
+}
+
+#[test]
+fn unknown_is_no_evidence() {
+    let mut scene = Scene::new();
+    for seen in scene.snapshot.machines.values_mut() {
+        *seen = Knowledge::unknown("the cloud does not answer");
+    }
+    for seen in scene.snapshot.proxies.values_mut() {
+        *seen = Knowledge::unknown("no answer");
+    }
+    assert_eq!(scene.at_last(), Reaction::Rest);
+}
+
+#[test]
+fn an_impaired_machine_is_restarted_only_where_all_places_agree() {
+    for name in ["site1-lb", "site2-db"] {
+        let mut scene = Scene::new().impaired(name);
+        assert_eq!(
+            steps(&scene.at_last()),
+            [name, "stop-machine", "start-machine", "await-host"]
+        );
+        let mut scene = Scene::new().impaired(name);
+        let (_, unreached) = scene.store().unreached.iter_mut().next().unwrap();
+        unreached.clear();
+        assert_eq!(scene.at_last(), Reaction::Rest, "one place reaches {name}");
+        let mut scene = Scene::new().impaired(name);
+        scene.store().unreached.pop_first();
+        assert_eq!(scene.at_last(), Reaction::Rest, "one place is silent");
+    }
+    // An application host that serves works, whatever the cloud thinks.
+    let mut scene = Scene::new().impaired("site1-app");
+    assert_eq!(scene.at_last(), Reaction::Rest);
+    for seen in scene.snapshot.proxies.values_mut() {
+        *seen = Knowledge::Known(replicas(false));
+    }
+    let mut scene = Scene {
+        memory: Memory::default(),
+        ..scene
+    };
+    let told = scene.at_last();
+    assert_eq!(steps(&told)[..2], ["site1-app", "stop-machine"]);
+}
+
+#[test]
+fn silence_alone_is_no_evidence() {
+    let mut scene = Scene::new().impaired("site2-db");
+    if let Some(Knowledge::Known(machine)) = scene.snapshot.machines.get_mut(&host("site2-db")) {
+        machine.impaired = false;
+    }
+    assert!(!matches!(scene.at_last(), Reaction::Act(_)));
+}
+
+#[test]
+fn the_holder_of_the_right_to_write_is_never_touched() {
+    for state in [MachineState::Stopped, MachineState::Terminated] {
+        let mut scene = Scene::new().state("site1-db", state);
+        waits(&scene.at_last(), "site1-db holds the right to write");
+    }
+}
+
+#[test]
+fn nothing_is_healed_while_nobody_holds_the_right() {
+    let mut scene = Scene::new().state("site1-app", MachineState::Stopped);
+    scene.store().primary = None;
+    for at in [1000, 1000 + 2 * AFTER] {
+        if let Reaction::Act(Act::Run(plan)) = scene.look(at) {
+            assert_ne!(plan.kind, Kind::Heal);
+        }
+    }
+}
+
+#[test]
+fn a_database_waits_until_the_cooldown_of_the_failover_has_ended() {
+    let mut scene = Scene::new().state("site2-db", MachineState::Stopped);
+    if let Some(Knowledge::Known(machine)) = scene.snapshot.machines.get_mut(&host("site2-db")) {
+        machine.deposed = Some(Trace {
+            epoch: Epoch(2),
+            run: "20260101".to_owned(),
+        });
+    }
+    scene.store().cooling = Some("20260101".to_owned());
+    waits(&scene.at_last(), "cooldown after run 20260101");
+    scene.store().cooling = None;
+    let healed = scene.look(1000 + AFTER);
+    assert_eq!(steps(&healed), ["site2-db", "start-machine", "await-host"]);
+}
+
+#[test]
+fn what_is_gone_is_told() {
+    let mut scene = Scene::new().state("site1-app", MachineState::Terminated);
+    waits(&scene.at_last(), "hafail deploy makes it anew");
+}
+
+#[test]
+fn nothing_is_healed_where_that_is_off_or_held_back() {
+    let stopped = || Scene::new().state("site1-app", MachineState::Stopped);
+    let mut scene = stopped();
+    scene.policy.heal.mode = HealMode::Off;
+    assert_eq!(scene.at_last(), Reaction::Rest);
+    let mut scene = stopped();
+    scene.store().locked = true;
+    waits(&scene.at_last(), "a run is under way");
+    let mut scene = stopped();
+    scene.policy.observe = true;
+    assert!(matches!(scene.at_last(), Reaction::Withheld { .. }));
+    let mut scene = stopped();
+    scene.store().paused = Some("new disks".to_owned());
+    assert!(matches!(scene.at_last(), Reaction::Withheld { .. }));
+}
+
+#[test]
+fn machines_are_healed_one_after_another_within_the_limit() {
+    let mut scene = Scene::new()
+        .state("site1-app", MachineState::Stopped)
+        .state("site2-lb", MachineState::Stopped);
+    // The load balancer first: many depend on it.
+    assert_eq!(steps(&scene.at_last())[0], "site2-lb");
+    let healed = |scene: &mut Scene, run: &str, name: &str| {
+        scene.store().healed.insert(run.to_owned(), host(name));
+    };
+    let mut scene = scene.state("site2-lb", MachineState::Running);
+    for (run, name) in [("1", "site2-lb"), ("2", "site2-app")] {
+        healed(&mut scene, run, name);
+        assert_eq!(steps(&scene.look(2000))[0], "site1-app");
+    }
+    healed(&mut scene, "3", "witness");
+    let Reaction::Withheld { why, .. } = scene.look(2000) else {
+        panic!("the limit is reached");
+    };
+    assert!(why.contains("at_most is 3 within 30 minutes"), "{why}");
+}
+
+#[test]
+fn the_same_machine_is_not_healed_again_and_again() {
+    let mut scene = Scene::new().state("site1-app", MachineState::Stopped);
+    for run in ["1", "2"] {
+        assert_eq!(steps(&scene.at_last())[0], "site1-app");
+        scene.memory = Memory::default();
+        scene
+            .store()
+            .healed
+            .insert(run.to_owned(), host("site1-app"));
+    }
+    assert!(matches!(scene.at_last(), Reaction::Withheld { .. }));
+}
+
+#[test]
+fn a_healing_that_was_broken_off_never_keeps_a_failover_back() {
+    let run = RunId("20260101".to_owned());
+    let mut scene = Scene::new();
+    scene.past.unfinished = Some(run.clone());
+    scene.past.heals = true;
+    assert_eq!(scene.look(1000), Reaction::Act(Act::Resume(run.clone())));
+    // Tried once in vain, or nobody holds the right to write.
+    let resume = Act::Resume(run.clone());
+    scene.memory.failed(&resume, Duration::from_secs(1001));
+    let given_up = Reaction::Act(Act::Abandon(run));
+    assert_eq!(scene.look(1010), given_up);
+    scene.memory = Memory::default();
+    scene.store().primary = None;
+    assert_eq!(scene.look(1011), given_up);
+}

@@ -1,0 +1,182 @@
+//! Machines and containers that die behind hafail's back, in automatic mode:
+//! they come back by themselves, one after the other.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use super::{
+    account,
+    lab::{Hafail, chapter, on_host, variant},
+};
+
+const DEPLOYMENT: &str = "automatic";
+/// Less patience, no acknowledgement of the next failover, and less to run.
+const CHANGES: [(&str, &str); 3] = [
+    ("failover_cooldown: 10m", "failover_cooldown: 1s"),
+    ("replicas: 3", "replicas: 1"),
+    (
+        "heal: { mode: start, after: 2m, at_most: 3, within: 30m }",
+        "heal: { mode: start, after: 20s, at_most: 3, within: 30m }",
+    ),
+];
+/// `after`, the start of a machine, and a machine that builds beside it.
+const BACK: Duration = Duration::from_secs(150);
+/// Containers come back without anybody's decision.
+const SOON: Duration = Duration::from_secs(180);
+
+pub fn topology(directory: &Path) -> PathBuf {
+    variant("automatic.yaml", &CHANGES, &directory.join("healing.yaml"))
+}
+
+pub fn story(topology: &Path, keep: bool) {
+    let hafail = Hafail::topology(topology);
+    {
+        let _chapter = chapter("deploy, and again");
+        hafail.deploys();
+        hafail.healthy();
+        assert_eq!(hafail.deploys(), 0);
+    }
+    containers_come_back();
+    hafail.healthy();
+    two_machines_are_started_one_after_the_other(&hafail);
+    a_deposed_primary_comes_back_as_a_standby(&hafail);
+    the_limit_is_kept(&hafail);
+    if !keep {
+        hafail.run(&["destroy", "--yes"]).with(0);
+        account::is_empty();
+    }
+}
+
+/// Whatever is done to them on their host.
+fn containers_come_back() {
+    const HOST: &str = "site1-app";
+    let name = on_host(
+        DEPLOYMENT,
+        HOST,
+        "docker ps --format '{{.Names}}' | grep vote | sort | head -n 1",
+    );
+    let name = name.trim();
+    let faults = [
+        (
+            "process is killed",
+            format!("kill -9 $(docker inspect -f '{{{{.State.Pid}}}}' {name})"),
+        ),
+        ("is removed", format!("docker rm -f {name}")),
+        ("is stopped by hand", format!("docker stop -t 1 {name}")),
+        (
+            "answers no more",
+            format!("kill -STOP $(docker inspect -f '{{{{.State.Pid}}}}' {name})"),
+        ),
+        (
+            "loses its engine",
+            "systemctl kill --signal=KILL docker".to_owned(),
+        ),
+        (
+            "has an engine that is stopped",
+            "systemctl stop docker docker.socket".to_owned(),
+        ),
+    ];
+    for (title, fault) in faults {
+        let title = format!("a container {title}");
+        let _chapter = chapter(&title);
+        // Also the moment in which Docker itself brings it back.
+        let start = |said: &str| said.split_whitespace().nth(1).map(str::to_owned);
+        let look = format!(
+            "docker inspect -f '{{{{.State.Health.Status}}}} {{{{.State.StartedAt}}}}' {name} 2> /dev/null || true"
+        );
+        let before = on_host(DEPLOYMENT, HOST, &look);
+        on_host(DEPLOYMENT, HOST, &fault);
+        let begun = Instant::now();
+        loop {
+            let now = on_host(DEPLOYMENT, HOST, &look);
+            if now.starts_with("healthy") && start(&now) != start(&before) {
+                break;
+            }
+            assert!(begun.elapsed() < SOON, "{title}: {name} is {now}");
+        }
+    }
+}
+
+fn two_machines_are_started_one_after_the_other(hafail: &Hafail) {
+    let _chapter = chapter("two machines are stopped, and are back");
+    let hosts = ["site1-app", "site2-queue"];
+    for host in hosts {
+        account::power_off(DEPLOYMENT, host);
+    }
+    for host in hosts {
+        until_healed(hafail, host);
+    }
+    hafail.healthy_but(&["dns-elsewhere"]);
+    one_at_a_time(hafail);
+    hafail.counts_every_vote();
+}
+
+fn a_deposed_primary_comes_back_as_a_standby(hafail: &Hafail) {
+    let _chapter = chapter("the primary's machine is stopped, and is back as a standby");
+    account::power_off(DEPLOYMENT, "site1-db");
+    until_healed(hafail, "site1-db");
+    hafail.healthy_but(&["dns-elsewhere"]);
+    let status = hafail.run(&["status"]).json();
+    assert_eq!(status["primary"], "site2-db", "{status}");
+    one_at_a_time(hafail);
+}
+
+/// Three are healed by now.
+fn the_limit_is_kept(hafail: &Hafail) {
+    let _chapter = chapter("a fourth machine is left for people");
+    account::power_off(DEPLOYMENT, "site2-app");
+    let begun = Instant::now();
+    loop {
+        let why = hafail.run(&["why", "--last", "1"]).with(0);
+        if why.stdout.contains("watch.heal.at_most is 3") {
+            break;
+        }
+        assert!(begun.elapsed() < BACK, "not withheld: {why}");
+    }
+    account::power_on(DEPLOYMENT, "site2-app");
+    hafail.healthy_but(&["dns-elsewhere"]);
+}
+
+/// Waits until a run that healed the host has succeeded.
+fn until_healed(hafail: &Hafail, host: &str) {
+    let begun = Instant::now();
+    loop {
+        let history = hafail.run(&["history"]).with(0);
+        if healings(&history.json()).iter().any(|it| it == host) {
+            return;
+        }
+        assert!(begun.elapsed() < BACK, "{host} is not back: {history}");
+    }
+}
+
+/// The hosts that runs have healed, oldest first.
+fn healings(history: &Value) -> Vec<String> {
+    let runs = history.as_array().into_iter().flatten();
+    let healed = runs.filter(|run| run["kind"] == "heal" && run["outcome"] == "succeeded");
+    healed
+        .filter_map(|run| {
+            let what = run["steps"][0]["what"].as_str()?;
+            what.rsplit(' ').next().map(str::to_owned)
+        })
+        .collect()
+}
+
+/// No run began before the one before it had ended.
+fn one_at_a_time(hafail: &Hafail) {
+    let history = hafail.run(&["history"]).with(0).json();
+    let runs: Vec<_> = history.as_array().unwrap().iter().collect();
+    assert!(runs.len() > 1, "{history}");
+    for pair in runs.windows(2) {
+        let (ended, started) = (pair[0]["ended"].as_str(), pair[1]["started"].as_str());
+        assert!(
+            ended.is_some() && ended <= started,
+            "{} overlaps {}",
+            pair[0],
+            pair[1]
+        );
+    }
+}
