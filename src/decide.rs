@@ -7,6 +7,7 @@ mod candidate;
 mod diagnosis;
 mod fence;
 mod loss;
+mod places;
 mod refusal;
 mod rejoin;
 mod view;

@@ -15,7 +15,7 @@ pub use heal::is_away;
 pub use policy::Policy;
 
 use super::{
-    Diagnosis, Finding, Intent, Reason, Refusal, Sight, decide_failover, diagnose, refusal,
+    Diagnosis, Finding, Intent, Reason, Refusal, Sight, decide_failover, diagnose, places, refusal,
     view::View,
 };
 use crate::{
@@ -311,26 +311,8 @@ fn follow_records(view: &View<'_>, sight: &Sight<'_>, holder: &RightHolder) -> O
 /// A majority of places, all of them elsewhere, reaches no load balancer of
 /// the site.
 fn is_dark(view: &View<'_>, site: &SiteName) -> bool {
-    let topology = view.topology();
-    let balancers: Vec<_> = topology
-        .hosts_with(Role::Lb)
-        .filter(|host| &host.site == site)
-        .collect();
-    let Some(store) = view.store() else {
-        return false;
-    };
-    let elsewhere = |place: &HostName| {
-        let host = topology.host(place.as_str());
-        host.is_some_and(|host| &host.site != site)
-    };
-    let agree = store.unreached.iter().filter(|(place, unreached)| {
-        elsewhere(place) && balancers.iter().all(|host| unreached.contains(&host.name))
-    });
-    !balancers.is_empty() && agree.count() >= MAJORITY
+    places::agree_on_dark(view, site).is_some()
 }
-
-/// Of three places.
-const MAJORITY: usize = 2;
 
 /// Pause, observation, cooldown and repeated failure hold an act back.
 fn restrain(

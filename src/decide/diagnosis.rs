@@ -10,7 +10,7 @@ use crate::{
     topology::Topology,
 };
 
-use super::{Past, Sight, refusal, view::View};
+use super::{Past, Sight, places, refusal, view::View};
 
 /// What is wrong, by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -23,7 +23,8 @@ pub enum Diagnosis {
     PrimaryHostDead,
     /// Nothing is seen of the primary; it may well be alive.
     PrimaryIsolated,
-    /// The cloud says that all machines of the primary's site are down.
+    /// The cloud says that all machines of the primary's site are down, or a
+    /// majority of places reaches nothing there.
     SiteDark,
     /// Nothing is seen of the standby.
     StandbyLost,
@@ -31,6 +32,8 @@ pub enum Diagnosis {
     LagOverBudget,
     WrongTimeline,
     TwoWritersSuspected,
+    /// The sites do not reach each other, and the witness reaches both.
+    LinkCut,
     /// A primary does not reach the store, and its peers promised instead.
     StoreDegraded,
     /// The store does not answer, or has no majority.
@@ -82,6 +85,7 @@ impl Diagnosis {
             Self::LagOverBudget => "lag-over-budget",
             Self::WrongTimeline => "wrong-timeline",
             Self::TwoWritersSuspected => "two-writers-suspected",
+            Self::LinkCut => "link-cut",
             Self::StoreDegraded => "store-degraded",
             Self::StoreLost => "store-lost",
         }
@@ -105,6 +109,7 @@ pub fn diagnose(topology: &Topology, snapshot: &Snapshot) -> Vec<Finding> {
     if findings.is_empty() {
         findings.extend(of_primary(&view, &primary));
     }
+    findings.extend(places::link_cut(&view));
     for host in view.databases().filter(|host| **host != primary) {
         findings.extend(of_standby(&view, host, &primary));
     }
@@ -146,6 +151,11 @@ fn of_primary(view: &View<'_>, host: &HostName) -> Option<Finding> {
     let site = view.site_of(host);
     if is_dark(view, &site) {
         let evidence = format!("the cloud says that all machines of {site} are down");
+        return Some(Finding::new(Diagnosis::SiteDark, site, vec![evidence]));
+    }
+    if let Some(places) = places::agree_on_dark(view, &site) {
+        let places: Vec<_> = places.iter().map(HostName::as_str).collect();
+        let evidence = format!("{} reach nothing in {site}", places.join(" and "));
         return Some(Finding::new(Diagnosis::SiteDark, site, vec![evidence]));
     }
     let down = view.machine(host).filter(|machine| machine.is_down());

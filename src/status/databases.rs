@@ -93,6 +93,7 @@ fn reaction(
         | Diagnosis::PrimaryIsolated
         | Diagnosis::SiteDark => (Severity::Critical, take_over(topology, view)),
         Diagnosis::StandbyLost | Diagnosis::LagOverBudget => (Severity::Degraded, None),
+        Diagnosis::LinkCut => (Severity::Degraded, Some("hafail why".to_owned())),
         Diagnosis::StoreDegraded | Diagnosis::StoreLost => (
             Severity::Degraded,
             Some("hafail run deploy-etcd".to_owned()),
