@@ -29,7 +29,7 @@ trap 'umount "$root/proc"' EXIT
 in_root apt-get -q update >"$work/apt.log" 2>&1 || { tail -n 20 "$work/apt.log" >&2; exit 1; }
 in_root apt-get -q -y --no-install-recommends -o Dpkg::Options::=--force-confold -o Dpkg::Options::=--force-unsafe-io install \
     postgresql-15 haproxy redis-server etcd-server etcd-client docker.io iptables nftables prometheus-node-exporter \
-    python3 python3-yaml curl procps less openssl netcat-openbsd iputils-ping \
+    python3 python3-yaml curl procps less openssl libfaketime netcat-openbsd iputils-ping \
     >"$work/apt.log" 2>&1 || { tail -n 20 "$work/apt.log" >&2; exit 1; }
 in_root apt-get -q clean
 rm -f "$root/usr/sbin/policy-rc.d"

@@ -3,8 +3,10 @@
 use anyhow::bail;
 use clap::Subcommand;
 
+use super::host::container;
 use super::status::report;
 use crate::fabric::{cut, mend};
+use crate::machines::{freeze, give_disk, thaw};
 use crate::settings::Settings;
 use crate::ui;
 
@@ -19,6 +21,26 @@ pub(super) enum Fault {
     },
     /// End the cut of a region before its time.
     MendRegion { region: String },
+    /// Let an instance stand still, like a paused virtual machine. Ends by itself.
+    Freeze {
+        /// Id or tag `Name`.
+        host: String,
+        /// How long: 30s, 5m.
+        #[arg(long = "for", value_parser = seconds, value_name = "TIME")]
+        time: u32,
+    },
+    /// Let an instance go on before its time.
+    Thaw { host: String },
+    /// Put a directory of an instance on a small disk of its own, which can be
+    /// filled, or frozen by `fsfreeze`. It is gone when the instance stops.
+    GiveDisk {
+        /// Id or tag `Name`.
+        host: String,
+        directory: String,
+        /// In MiB.
+        #[arg(long, default_value_t = 512, value_name = "MIB")]
+        size: u32,
+    },
 }
 
 fn seconds(text: &str) -> Result<u32, String> {
@@ -35,9 +57,46 @@ fn seconds(text: &str) -> Result<u32, String> {
 }
 
 pub(super) async fn run(settings: &Settings, fault: &Fault) -> anyhow::Result<()> {
-    let (Fault::CutRegion { region, .. } | Fault::MendRegion { region }) = fault;
+    match fault {
+        Fault::CutRegion { region, time } => {
+            for vpc in networks(settings, region).await? {
+                cut(settings, &vpc, *time).await?;
+                ui::data(&format!("{vpc} is cut for {time} s\n"))?;
+            }
+        }
+        Fault::MendRegion { region } => {
+            for vpc in networks(settings, region).await? {
+                mend(settings, &vpc).await?;
+                ui::data(&format!("{vpc} is whole\n"))?;
+            }
+        }
+        Fault::Freeze { host, time } => {
+            freeze(&container(settings, host).await?, *time).await?;
+            ui::data(&format!("{host} stands still for {time} s\n"))?;
+        }
+        Fault::Thaw { host } => {
+            thaw(&container(settings, host).await?).await?;
+            ui::data(&format!("{host} goes on\n"))?;
+        }
+        Fault::GiveDisk {
+            host,
+            directory,
+            size,
+        } => {
+            let container = container(settings, host).await?;
+            let holder = settings.file(&format!("{container}.disk"));
+            give_disk(&container, directory, *size, &holder.to_string_lossy()).await?;
+            ui::data(&format!("{directory} of {host} is a disk of {size} MiB\n"))?;
+        }
+    }
+    Ok(())
+}
+
+/// The networks of a region.
+async fn networks(settings: &Settings, region: &str) -> anyhow::Result<Vec<String>> {
     let networks = report(settings).await?.networks;
-    let here: Vec<_> = networks.iter().filter(|n| n.region == *region).collect();
+    let here = networks.iter().filter(|n| n.region == region);
+    let here: Vec<_> = here.map(|n| n.vpc.clone()).collect();
     if here.is_empty() {
         let known: Vec<&str> = networks.iter().map(|n| n.region.as_str()).collect();
         bail!(
@@ -45,19 +104,7 @@ pub(super) async fn run(settings: &Settings, fault: &Fault) -> anyhow::Result<()
             known.join(", ")
         );
     }
-    for network in here {
-        match fault {
-            Fault::CutRegion { time, .. } => {
-                cut(settings, &network.vpc, *time).await?;
-                ui::data(&format!("{} is cut for {time} s\n", network.vpc))?;
-            }
-            Fault::MendRegion { .. } => {
-                mend(settings, &network.vpc).await?;
-                ui::data(&format!("{} is whole\n", network.vpc))?;
-            }
-        }
-    }
-    Ok(())
+    Ok(here)
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub(super) struct Logs {
 }
 
 /// Name of the container of an instance, given its id or its tag `Name`.
-async fn container(settings: &Settings, host: &str) -> anyhow::Result<String> {
+pub(super) async fn container(settings: &Settings, host: &str) -> anyhow::Result<String> {
     let instances = report(settings).await?.instances;
     let hits: Vec<_> = instances
         .iter()

@@ -40,6 +40,8 @@ rules![
     network::a_cut_region_is_silent_and_heals_by_itself,
     api::a_changed_record_is_what_a_query_answers,
     machines::a_stopped_instance_is_gone_and_comes_back_with_its_disk,
+    machines::a_frozen_machine_goes_on_by_itself,
+    machines::a_disk_of_its_own_has_what_was_there_and_can_be_full,
     machines::a_forced_stop_is_a_power_cut,
     machines::a_machine_that_reboots_comes_back_and_one_that_switches_itself_off_is_stopped,
     api::one_client_token_makes_one_instance,

@@ -79,6 +79,43 @@ pub async fn a_stopped_instance_is_gone_and_comes_back_with_its_disk(world: Worl
 const TRACE: &str = "systemctl is-active -q trace || systemd-run --quiet --unit trace \
     -p ExecStop='/bin/touch /root/stopped-in-order' sleep infinity; rm -f /root/stopped-in-order";
 
+pub async fn a_frozen_machine_goes_on_by_itself(world: World) {
+    let (lab, host) = (&world.lab, &world.other.bastion);
+    let tick = "(while :; do date +%s%N > /run/tick; sleep 0.05; done) > /dev/null 2>&1 &";
+    lab.must(host, &["sh", "-c", tick]);
+    let begun = Instant::now();
+    let frozen = lab.command(&["fault", "freeze", host, "--for", "2s"]);
+    assert!(frozen.status.success(), "{frozen:?}");
+    assert_eq!(lab.container(host), "paused");
+    poll(|| (lab.container(host) == "running").then_some(())).expect("it goes on");
+    assert!(begun.elapsed() > Duration::from_millis(1_900));
+    // What ran on it runs on, and its clock has not stood still.
+    let last = lab.must(host, &["cat", "/run/tick"]);
+    poll(|| (lab.must(host, &["cat", "/run/tick"]) != last).then_some(())).expect("it ticks");
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    let theirs: f64 = lab.must(host, &["date", "+%s.%N"]).parse().unwrap();
+    assert!((theirs - now.as_secs_f64()).abs() < 1.0);
+    lab.must(host, &["sh", "-c", "pkill -f /run/[t]ick"]);
+}
+
+pub async fn a_disk_of_its_own_has_what_was_there_and_can_be_full(world: World) {
+    let (lab, host) = (&world.lab, &world.other.bastion);
+    lab.must(
+        host,
+        &["sh", "-c", "mkdir /srv/data && echo kept > /srv/data/file"],
+    );
+    let given = lab.command(&["fault", "give-disk", host, "/srv/data", "--size", "16"]);
+    assert!(given.status.success(), "{given:?}");
+    assert_eq!(lab.must(host, &["cat", "/srv/data/file"]), "kept");
+    let full = "dd if=/dev/zero of=/srv/data/fill bs=1M count=64 2>&1; true";
+    let said = lab.must(host, &["sh", "-c", full]);
+    assert!(said.contains("No space left on device"), "{said}");
+    lab.must(host, &["sh", "-c", "rm /srv/data/fill && umount /srv/data"]);
+    assert_eq!(lab.must(host, &["cat", "/srv/data/file"]), "kept");
+}
+
 pub async fn a_forced_stop_is_a_power_cut(world: World) {
     let (lab, site) = (&world.lab, &world.other);
     // Of a connection to it, which it ends in order, or of which nothing is heard any more.
