@@ -189,6 +189,8 @@ pub enum Order {
     /// Stream from that host, copying it by pg_basebackup when there is no
     /// data directory yet. Refused on a running primary.
     Clone { upstream: HostName },
+    /// Nothing but the epoch: older orders are refused from now on.
+    Claim,
     /// CHECKPOINT now, so that a demotion is quick.
     Checkpoint,
     /// Stop PostgreSQL and keep it stopped. Fast: a clean shutdown that sends

@@ -14,8 +14,9 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Step {
-    /// CHECKPOINT, so that stopping or promoting is quick; from then on the
-    /// guard refuses older runs.
+    /// From then on the guard refuses older runs.
+    Claim { host: HostName },
+    /// The same, and CHECKPOINT, so that stopping is quick.
     Prepare { host: HostName },
     /// New database connections wait at this load balancer.
     HoldWrites { lb: HostName, server: HostName },
@@ -158,6 +159,7 @@ impl Step {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
+            Self::Claim { .. } => "claim",
             Self::Prepare { .. } => "prepare",
             Self::HoldWrites { .. } => "hold-writes",
             Self::PauseQueue { .. } => "pause-queue",
@@ -190,7 +192,7 @@ impl Step {
     pub fn deadline(&self) -> Duration {
         let seconds = match self {
             Self::HoldWrites { .. } | Self::PauseQueue { .. } => 5,
-            Self::ProveEquality { .. } | Self::Prepare { .. } => 10,
+            Self::ProveEquality { .. } | Self::Claim { .. } | Self::Prepare { .. } => 10,
             Self::Demote { .. }
             | Self::SetSynchronous { .. }
             | Self::Route { .. }
@@ -231,6 +233,7 @@ impl fmt::Display for Step {
     /// One line for people, as an order.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Claim { host } => write!(f, "{host} refuses older runs from here on"),
             Self::Prepare { host } => {
                 write!(f, "checkpoint {host}; from here it refuses older runs")
             }

@@ -88,6 +88,7 @@ pub fn order_name(order: &Order) -> &'static str {
     match order {
         Order::Initialise => "initialise",
         Order::Clone { .. } => "clone",
+        Order::Claim => "claim",
         Order::Checkpoint => "checkpoint",
         Order::Demote { .. } => "demote",
         Order::Promote { .. } => "promote",
@@ -151,6 +152,7 @@ impl Guard {
         match order {
             Order::Initialise => self.initialise(epoch).await,
             Order::Clone { upstream } => self.clone_from(epoch, upstream).await,
+            Order::Claim => self.be_claimed(),
             Order::Checkpoint => self.checkpoint().await,
             Order::Demote { deadline_ms } => {
                 self.demote(epoch, Duration::from_millis(deadline_ms)).await

@@ -10,7 +10,7 @@ use super::{Kind, Loss, Move, Plan, build::Builder, forward};
 pub fn failover(given: &Move<'_>) -> Plan {
     let (old, new) = (&given.old, &given.new);
     let mut plan = Builder::new(given);
-    let claimed = plan.add(Part::Reversible, &[], Step::Prepare { host: new.clone() });
+    let claimed = plan.add(Part::Reversible, &[], Step::Claim { host: new.clone() });
     let fence = Step::Fence {
         host: old.clone(),
         ways: given.ways.clone(),

@@ -12,7 +12,7 @@ pub fn redirect(given: &Move<'_>) -> Plan {
     let claimed = plan.add(
         Forward,
         &[],
-        Step::Prepare {
+        Step::Claim {
             host: given.new.clone(),
         },
     );

@@ -21,8 +21,13 @@ const CATCH_UP: Duration = Duration::from_secs(110);
 /// How long a rewound standby may take to stream before it is copied anew.
 const PROOF_OF_REWIND: Duration = Duration::from_secs(60);
 
-pub(super) async fn prepare(cx: &Context<'_>, host: &HostName) -> Result<Done, Failure> {
-    let obeyed = cx.order(host, Order::Checkpoint, ANSWER).await?;
+/// An order that brings the epoch of the run and changes no role.
+pub(super) async fn claim(
+    cx: &Context<'_>,
+    host: &HostName,
+    order: Order,
+) -> Result<Done, Failure> {
+    let obeyed = cx.order(host, order, ANSWER).await?;
     let done = Done::new(obeyed.changed, obeyed.what);
     Ok(match position(&obeyed.status) {
         Some(fact) => done.fact(fact),
@@ -100,7 +105,7 @@ pub(super) async fn settle_promotion(
     host: &HostName,
     mut failure: Failure,
 ) -> Result<Done, Failure> {
-    let claim = cx.order_in(cx.undo_epoch, host, Order::Checkpoint, ANSWER);
+    let claim = cx.order_in(cx.undo_epoch, host, Order::Claim, ANSWER);
     let status = match claim.await {
         Ok(obeyed) => obeyed.status,
         Err(claim) => {

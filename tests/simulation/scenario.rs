@@ -217,7 +217,8 @@ pub fn faults_of(step: &Step) -> Vec<Fault> {
         Step::HoldWrites { lb, .. } | Step::Route { lb, .. } | Step::Release { lb, .. } => on(lb),
         Step::ProveEquality { to, .. } => on(to),
         Step::AwaitStreaming { standby, .. } => on(standby),
-        Step::Prepare { host }
+        Step::Claim { host }
+        | Step::Prepare { host }
         | Step::PauseQueue { host, .. }
         | Step::Demote { host }
         | Step::Fence { host, .. }
@@ -245,6 +246,7 @@ fn on(host: &HostName) -> Vec<Fault> {
 /// The order to a guard that a step stands for.
 pub fn order_of(step: &Step) -> Option<(HostName, &'static str)> {
     let (host, word) = match step {
+        Step::Claim { host } => (host, "claim"),
         Step::Prepare { host } => (host, "checkpoint"),
         Step::Demote { host } | Step::Fence { host, .. } => (host, "demote"),
         Step::Promote { host, .. } => (host, "promote"),
@@ -258,6 +260,7 @@ pub fn order_of(step: &Step) -> Option<(HostName, &'static str)> {
 
 pub fn word(order: &Order) -> &'static str {
     match order {
+        Order::Claim => "claim",
         Order::Checkpoint => "checkpoint",
         Order::Demote { .. } => "demote",
         Order::Promote { .. } => "promote",

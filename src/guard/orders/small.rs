@@ -1,4 +1,4 @@
-//! `Checkpoint`, `Synchronous`, `DropKept`.
+//! `Claim`, `Checkpoint`, `Synchronous`, `DropKept`.
 
 use std::{
     fs,
@@ -25,6 +25,12 @@ const POLL: Duration = Duration::from_millis(20);
 const CONNECT: Duration = Duration::from_secs(2);
 
 impl Guard {
+    /// Whoever claims it wants to use it: it runs, whatever it is.
+    pub(super) fn be_claimed(&self) -> Result<Done> {
+        self.require_running()?;
+        Ok(Done::Unchanged("refuses older runs".to_owned()))
+    }
+
     pub(super) async fn checkpoint(&self) -> Result<Done> {
         self.require_running()?;
         // On a connection of its own: it takes long, and the kept one must

@@ -91,6 +91,7 @@ impl State {
         now: Duration,
     ) -> Result<(bool, String), NotDone> {
         match order {
+            Order::Claim => Ok((false, "refuses older runs".to_owned())),
             Order::Checkpoint => Ok((true, "made a checkpoint".to_owned())),
             Order::Demote { .. } => self.demote(host, now),
             Order::Promote { at_least, .. } => self.promote(host, *at_least, now),
