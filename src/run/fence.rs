@@ -86,7 +86,7 @@ pub(super) async fn fence(
     host: &HostName,
     ways: &[FenceWay],
 ) -> Result<Done, Failure> {
-    let mut tried = Vec::new();
+    let (mut tried, mut retry) = (Vec::new(), false);
     for way in ways {
         let result = match way {
             FenceWay::Guard => by_guard(cx, host).await,
@@ -102,13 +102,18 @@ pub(super) async fn fence(
                 return Ok(done);
             }
             Err(failure) if failure.superseded => return Err(failure),
-            Err(failure) => tried.push(failure.why),
+            Err(failure) => {
+                retry |= failure.retry;
+                tried.push(failure.why);
+            }
         }
     }
-    Err(Failure::again(format!(
-        "no way proved that {host} writes no more: {}",
-        tried.join("; ")
-    )))
+    let why = tried.join("; ");
+    let why = format!("no way proved that {host} writes no more: {why}");
+    Err(match retry {
+        true => Failure::again(why),
+        false => Failure::for_good(why),
+    })
 }
 
 async fn by_guard(cx: &Context<'_>, host: &HostName) -> Result<Done, Failure> {
@@ -156,7 +161,8 @@ async fn by_lease(cx: &Context<'_>, host: &HostName) -> Result<Done, Failure> {
         }
         let left = end.saturating_sub(cx.world.clock.now());
         if left.is_zero() {
-            return Err(Failure::again(format!("{why}, and renews it")));
+            // It lives: no further wait would prove anything.
+            return Err(Failure::for_good(format!("{why}, and renews it")));
         }
         let changed = shared.changed(state.revision, left.min(GLANCE)).await;
         changed.map_err(|error| Failure::again(error.to_string()))?;
