@@ -13,6 +13,7 @@ mod failpoint;
 mod http;
 mod lag;
 mod lease;
+mod liveness;
 mod metrics;
 mod monitor;
 mod orders;

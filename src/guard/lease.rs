@@ -119,6 +119,11 @@ impl Lease {
         })
     }
 
+    /// Whether another host has every acknowledged commit.
+    pub fn has_members(&self) -> bool {
+        !self.set().stored.is_empty()
+    }
+
     fn set(&self) -> std::sync::MutexGuard<'_, synchronous::Set> {
         self.set.lock().expect("no holder of this lock panics")
     }

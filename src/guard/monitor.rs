@@ -11,7 +11,7 @@ use super::{
     Guard,
     control::Control,
     process::PidFile,
-    sql::{Observed, Session, SqlError},
+    sql::{Observed, SqlError},
     tools,
     view::View,
 };
@@ -142,7 +142,7 @@ impl Guard {
     }
 
     /// Publishes what a look found, unless the state has changed meanwhile.
-    fn publish_if(&self, generation: u64, change: impl FnOnce(&mut View)) -> bool {
+    pub(super) fn publish_if(&self, generation: u64, change: impl FnOnce(&mut View)) -> bool {
         self.view.send_if_modified(|view| {
             let current = self.generation.load(Ordering::Acquire) == generation;
             if current {
@@ -151,57 +151,4 @@ impl Guard {
             current
         })
     }
-
-    /// Proves with new connections that PostgreSQL still serves: a stopped
-    /// postmaster leaves the old ones working. On a primary a commit proves
-    /// that the disk takes writes as well.
-    pub(super) async fn probe_forever(self: Arc<Self>) {
-        let period = Duration::from_millis(self.config.timing.probe_every_ms);
-        loop {
-            tokio::time::sleep(period).await;
-            if !matches!(self.find(), Ok(Some(_))) {
-                continue;
-            }
-            let unwell = self.unwell().await;
-            if unwell.is_some() || self.view.borrow().hung {
-                let generation = self.generation.load(Ordering::Acquire);
-                self.publish_if(generation, |view| view.probed(unwell.clone()));
-                self.look.notify_one();
-            }
-            if let Some(why) = unwell {
-                self.step_down(&why).await;
-            }
-        }
-    }
-
-    /// Why PostgreSQL does not serve, as far as a new connection tells.
-    async fn unwell(&self) -> Option<String> {
-        let limit = self.config.timing.hung_after();
-        let primary = self.view.borrow().postgres.state == PostgresState::Primary;
-        let probe = async {
-            let session = Session::open(&self.config, "postgres", limit).await?;
-            session.run(if primary { COMMIT } else { "SELECT 1" }).await
-        };
-        match tokio::time::timeout(limit, probe).await {
-            Err(_) | Ok(Err(SqlError::Deadline(_))) => {
-                Some("a new connection got no answer in time".to_owned())
-            }
-            Ok(Err(SqlError::Query(error))) if primary && is_of_the_disk(&error) => {
-                Some(format!("a commit failed: {error}"))
-            }
-            // Starting, stopping, or out of connections: others see to that.
-            Ok(Err(_)) | Ok(Ok(())) => None,
-        }
-    }
-}
-
-/// Writes to the log and waits for the disk, touching no table.
-const COMMIT: &str = "SELECT pg_logical_emit_message(true, 'hafail', '')";
-
-/// Insufficient resources but for connections, or an error of the system.
-fn is_of_the_disk(error: &tokio_postgres::Error) -> bool {
-    use tokio_postgres::error::SqlState;
-    error.code().is_some_and(|code| {
-        code == &SqlState::DISK_FULL || code == &SqlState::IO_ERROR || code.code().starts_with("58")
-    })
 }
