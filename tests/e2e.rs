@@ -79,10 +79,20 @@ fn the_store_in_three_places() {
 #[test]
 #[ignore = "needs a lab: scripts/test"]
 fn faults_under_automatic_mode() {
+    tell(faults::SOME);
+}
+
+#[test]
+#[ignore = "takes half an hour: scripts/faults"]
+fn all_faults_under_automatic_mode() {
+    tell(&[faults::SOME, faults::OTHERS].concat());
+}
+
+fn tell(stories: &[faults::Story]) {
     let keep = std::env::var_os("HAFAIL_E2E_KEEP").is_some();
     let directory = tempfile::tempdir().unwrap();
     let topology = faults::topology(directory.path());
-    explained(Some(&topology), || faults::story(&topology, keep));
+    explained(Some(&topology), || faults::story(&topology, keep, stories));
 }
 
 #[test]

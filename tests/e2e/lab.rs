@@ -346,6 +346,15 @@ pub fn try_on_host(deployment: &str, host: &str, script: &str) -> Ended {
     Started::new(format!("on {host}: {script}"), command).end()
 }
 
+/// `hafail-lab` with these arguments.
+#[track_caller]
+pub fn lab(arguments: &[&str]) -> String {
+    let mut command = Command::new("hafail-lab");
+    command.args(arguments);
+    let what = format!("hafail-lab {}", arguments.join(" "));
+    Started::new(what, command).end().with(0).stdout
+}
+
 /// Runs `check` and explains a failure before it is passed on.
 pub fn explained(topology: Option<&Path>, check: impl FnOnce() + std::panic::UnwindSafe) {
     if let Err(panic) = std::panic::catch_unwind(check) {

@@ -1,0 +1,90 @@
+//! PostgreSQL and its guards.
+
+use super::{DEPLOYMENT, GUARD, World, account, filter, on_host, other, primary, settled};
+
+const KILL: &str = "kill -9 $(head -n 1 /var/lib/hafail/postgresql/15/data-*/postmaster.pid)";
+
+/// It starts again in place, or the other site takes over.
+pub fn postgresql_is_killed(world: &World<'_>) {
+    let primary = primary(world.hafail);
+    world.under_load("15s", || {
+        on_host(DEPLOYMENT, &primary, KILL);
+    });
+}
+
+/// Not twice, though: who cannot stay up gives the lease back.
+pub fn postgresql_dies_again_and_again(world: &World<'_>) {
+    world.fails_over("25s", |primary| {
+        let script =
+            format!("(for n in $(seq 40); do {KILL}; sleep 0.2; done) > /dev/null 2>&1 & disown");
+        on_host(DEPLOYMENT, primary, &script);
+    });
+}
+
+/// systemd brings it back in time.
+pub fn the_guard_is_killed(world: &World<'_>) {
+    world.stays("8s", |primary| {
+        on_host(DEPLOYMENT, primary, &format!("kill -KILL {GUARD}"));
+    });
+}
+
+/// The dead-man acts, and the other site takes over.
+pub fn the_guard_is_frozen(world: &World<'_>) {
+    world.fails_over("20s", |primary| freeze_guard(primary, 12));
+}
+
+/// Stops the guard for so many seconds.
+pub fn freeze_guard(host: &str, seconds: u32) {
+    let script = format!(
+        "pid={GUARD}; kill -STOP $pid; (sleep {seconds}; kill -CONT $pid) > /dev/null 2>&1 & disown"
+    );
+    on_host(DEPLOYMENT, host, &script);
+}
+
+pub fn postgresql_is_frozen(world: &World<'_>) {
+    world.fails_over("20s", |primary| {
+        on_host(DEPLOYMENT, primary, "pkill -STOP -u postgres -x postgres");
+    });
+}
+
+/// All but the stream of the log goes on between the databases: the standby
+/// leaves those who have every commit, and takes over no more.
+pub fn a_standby_stops_streaming(world: &World<'_>) {
+    let before = primary(world.hafail);
+    let seen = world.stays("25s", |primary| {
+        let port = ["i tcp sport 5432 drop", "o tcp dport 5432 drop"];
+        filter(other(primary), &port.map(str::to_owned), 12);
+        world.until_why_says("standby-not-streaming");
+        let set = world.hafail.run(&["status"]);
+        let members = &set.json()["seen"]["automatic"]["members"];
+        assert_eq!(members, &serde_json::json!([]), "{set}");
+    });
+    assert!(seen.gap() < 6_000, "{seen}");
+    settled(world.hafail);
+    // It has what was committed meanwhile, and may take over again.
+    account::power_off(DEPLOYMENT, &before);
+    world.until_primary_is(other(&before));
+    account::power_on(DEPLOYMENT, &before);
+    settled(world.hafail);
+}
+
+/// The old primary is copied anew, into another directory.
+pub fn a_rewind_fails(world: &World<'_>) {
+    let before = primary(world.hafail);
+    let tool = "/usr/lib/postgresql/15/bin/pg_rewind";
+    let broken =
+        format!("mv {tool} {tool}.away; printf '#!/bin/sh\nexit 1\n' > {tool}; chmod 755 {tool}");
+    on_host(DEPLOYMENT, &before, &broken);
+    world.fails_over("20s", |primary| super::cut(primary, &[], 8));
+    settled(world.hafail);
+    let kept = "ls -d /var/lib/hafail/postgresql/15/data-* | wc -l";
+    let directories = on_host(DEPLOYMENT, &before, kept);
+    assert!(
+        directories.trim() != "1",
+        "the old directory is kept: {directories}"
+    );
+    let mended = format!(
+        "mv {tool}.away {tool}; hafail guard order --config /etc/hafail/guard.json drop-kept"
+    );
+    on_host(DEPLOYMENT, &before, &mended);
+}

@@ -1,0 +1,79 @@
+//! The disk under PostgreSQL: full, and hung.
+
+use super::{DEPLOYMENT, GUARD, World, on_host, other, primary, settled, site};
+use crate::lab::lab;
+
+const DATA: &str = "/var/lib/hafail";
+const STOP: &str = "systemctl stop hafail-guard; \
+                    pkill -9 -u postgres -x postgres || true; \
+                    while pgrep -u postgres -x postgres > /dev/null; do sleep 0.05; done";
+
+/// Its guard says so, and the other site takes over; when there is room again
+/// it is taken in.
+pub fn a_disk_is_full(world: &World<'_>) {
+    on_a_small_disk(world, |host| {
+        let before = world.fails_over("30s", |_| {
+            let fill = format!(
+                "dd if=/dev/zero of={DATA}/fill bs=1M > /dev/null 2>&1 || true; \
+                 dd if=/dev/zero of={DATA}/fill2 bs=4k > /dev/null 2>&1 || true; df {DATA}"
+            );
+            on_host(DEPLOYMENT, host, &fill);
+        });
+        assert_eq!(before, host);
+        let log = on_host(
+            DEPLOYMENT,
+            host,
+            "journalctl -u hafail-guard -n 400 --no-pager",
+        );
+        assert!(log.contains("No space left"), "says why: {log}");
+        on_host(DEPLOYMENT, host, &format!("rm {DATA}/fill {DATA}/fill2"));
+        settled(world.hafail);
+    });
+}
+
+/// Nothing that PostgreSQL asks of its disk is answered any more.
+pub fn a_disk_hangs(world: &World<'_>) {
+    on_a_small_disk(world, |host| {
+        world.fails_over("35s", |_| {
+            let hang = format!(
+                "(sleep 15; fsfreeze -u {DATA}) > /dev/null 2>&1 & disown; fsfreeze -f {DATA}"
+            );
+            on_host(DEPLOYMENT, host, &hang);
+        });
+        settled(world.hafail);
+    });
+}
+
+/// Makes the standby primary with its data on a disk of its own, and back to
+/// its usual one afterwards.
+fn on_a_small_disk(world: &World<'_>, story: impl FnOnce(&str)) {
+    settled(world.hafail);
+    let host = other(&primary(world.hafail));
+    on_host(DEPLOYMENT, host, STOP);
+    let name = format!("{DEPLOYMENT}/{}/instance/{host}", site(host));
+    lab(&["fault", "give-disk", &name, DATA, "--size", "1536"]);
+    on_host(DEPLOYMENT, host, "systemctl start hafail-guard");
+    settled(world.hafail);
+    let region = match site(host) {
+        "site1" => "eu-west-1",
+        _ => "us-east-1",
+    };
+    world
+        .hafail
+        .run(&["failover", "--region", region, "--yes"])
+        .with(0);
+    settled(world.hafail);
+
+    story(host);
+
+    settled(world.hafail);
+    assert_ne!(primary(world.hafail), host, "it is a standby now");
+    // What lies below the disk is from before: it is taken in anew.
+    let away = format!(
+        "{STOP}; cd /; rm -rf /srv/data; cp -a {DATA} /srv/data; umount {DATA}; \
+         rm -rf {DATA}/* ; cp -a /srv/data/. {DATA}/; rm -rf /srv/data; systemctl start hafail-guard; \
+         [ -n {GUARD} ]"
+    );
+    on_host(DEPLOYMENT, host, &away);
+    settled(world.hafail);
+}
