@@ -36,7 +36,6 @@ pub(super) const FILES: &[(&str, &str)] = files![
     "templates/hafail-queue.service",
     "templates/hafail-watch.service",
     "templates/haproxy.cfg.j2",
-    "templates/hold.lua",
     "templates/redis.conf.j2",
     "templates/watch-environment.j2",
     "templates/watch.json.j2",

@@ -2,6 +2,9 @@
 
 use crate::observation::{ProxyServer, ProxyStatus, ServerAdmin};
 
+/// Where connections wait while no server is up: none itself.
+const HOLD: &str = "hold";
+
 /// The servers by backend.
 ///
 /// # Errors
@@ -28,6 +31,9 @@ pub fn status(text: &str) -> Result<ProxyStatus, String> {
             let field = fields.get(column).copied();
             field.ok_or_else(|| format!("a line of the statistics is too short: {line}"))
         };
+        if field(server)? == HOLD {
+            continue;
+        }
         let servers = status.entry(field(backend)?.to_owned()).or_default();
         let entry = ProxyServer {
             sessions: field(sessions)?.parse().unwrap_or(0),
@@ -76,6 +82,15 @@ mod tests {
             let server = judge(state, check);
             assert_eq!((server.admin, server.up), (admin, up), "{state} {check}");
         }
+    }
+
+    #[test]
+    fn where_connections_wait_is_no_server() {
+        let text = "# pxname,svname,scur,status,check_status\n\
+                    pg_primary,site1-db,1,UP,L7OK\npg_primary,hold,0,no check,\n";
+        let status = status(text).unwrap();
+        let servers: Vec<_> = status["pg_primary"].keys().collect();
+        assert_eq!(servers, ["site1-db"]);
     }
 
     #[test]
