@@ -32,9 +32,25 @@ async fn undo_once(cx: &Context<'_>, step: &Step) -> Result<String, Failure> {
     match step {
         Step::HoldWrites { lb, server } => proxy::unhold(cx, lb, server).await,
         Step::PauseQueue { host, .. } => queue::unpause(cx, host).await,
-        Step::Demote { host } => resume(cx, host).await,
+        Step::Demote { host } => undemote(cx, host).await,
         Step::Fence { host, .. } => unfence(cx, host).await,
         _ => Ok("nothing to undo".to_owned()),
+    }
+}
+
+/// The old primary serves again. Where it cannot, because it lost the right to
+/// write before it was stopped, watchers find it as a standby, which they may
+/// promote: one that is left stopped is nobody's candidate.
+async fn undemote(cx: &Context<'_>, host: &HostName) -> Result<String, Failure> {
+    match resume(cx, host).await {
+        Err(failure) if failure.certain && !failure.superseded && cx.world.quorum.is_some() => {
+            let upstream = cx.new.clone();
+            let order = Order::Follow { upstream };
+            let obeyed = cx.order_in(cx.undo_epoch, host, order, START).await?;
+            let (why, what) = (failure.why, obeyed.what);
+            Ok(format!("{host} is no primary any more ({why}): {what}"))
+        }
+        result => result,
     }
 }
 

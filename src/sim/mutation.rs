@@ -18,7 +18,8 @@ pub enum Mutation {
     AcceptOldEpoch,
     /// A switchover does not wait for the candidate to have everything.
     PromoteBeforeEquality,
-    /// The new primary goes on waiting for the old one.
+    /// The new primary goes on waiting for those who confirmed its commits
+    /// when it last was primary.
     ForgetToEmptySync,
     /// The returned standby confirms nothing.
     ForgetToRestoreSync,

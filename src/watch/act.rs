@@ -10,7 +10,7 @@ use crate::{
     decide::{Act, Reaction, Verdict},
     ids::{Epoch, HostName},
     journal::{Entry, Outcome, Progress, StepState},
-    plan::{Kind, Plan},
+    plan::Plan,
     ports::{
         quorum::QuorumError,
         store::{RunId, Store},
@@ -141,9 +141,9 @@ impl Watcher {
         RunId(format!("{digits}-{}-{epoch}", self.settings.host))
     }
 
-    /// Comes when the database that the run has promoted, or that was there
-    /// when it began to heal, holds the right no more: whatever is left to do
-    /// waits for it in vain, while nobody serves.
+    /// Comes when the database that the run has promoted, or that was primary
+    /// before it, holds the right no more: whatever is left to do waits for it
+    /// in vain, while nobody serves.
     async fn primary_lost(&self, act: &Act, told: &Told<'_>) -> RunId {
         loop {
             self.world.clock.sleep(self.settings.period).await;
@@ -222,7 +222,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 /// Passes every entry of a run on.
 struct Told<'a> {
     watcher: &'a Watcher,
-    /// The run, once its promotion is done or where it heals.
+    /// The run, once its promotion is done or where it has none.
     needs_primary: Mutex<Option<RunId>>,
 }
 
@@ -237,9 +237,7 @@ impl Observer for Told<'_> {
     fn entry(&self, entry: &Entry, progress: &Progress) {
         self.watcher.notices.entry(entry, progress);
         let commit = progress.plan.commit();
-        let promoted =
-            commit.is_some_and(|commit| progress.state(commit.number) == StepState::Done);
-        if promoted || progress.plan.kind == Kind::Heal {
+        if commit.is_none_or(|commit| progress.state(commit.number) == StepState::Done) {
             let mut needs = self.needs_primary.lock().expect("nobody panics in here");
             *needs = Some(progress.run.clone());
         }

@@ -150,7 +150,12 @@ impl State {
         }
         crate::sim::check::promotion(self, host);
         let id = self.ledger.next_id();
+        // Those who confirmed when it last was primary may be gone.
+        let forgets = self.settings.mutation == Some(Mutation::ForgetToEmptySync);
         let database = self.databases.get_mut(host).expect("a known host");
+        if !forgets {
+            database.synchronous.clear();
+        }
         database.timeline = Timeline(database.timeline.0 + 1);
         database.log.push(Record { id, at: now });
         database.state = PostgresState::Primary;
