@@ -103,6 +103,7 @@ impl Guard {
 
     /// Makes PostgreSQL what is wanted. The caller holds the hands.
     async fn converge(self: &Arc<Self>) -> Result<(), ConvergeError> {
+        self.forget_lost().await;
         let state = self.store.get();
         let Some(data) = self.data().filter(|_| state.rewinding.is_none()) else {
             return Ok(());

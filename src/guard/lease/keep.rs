@@ -9,7 +9,7 @@ use std::{
 use super::{Held, Lease, boottime, take::How};
 use crate::{
     coordination::Right,
-    guard::{Guard, process},
+    guard::{Guard, process, store::Persisted},
     order::WantedRole,
     ports::quorum::QuorumError,
     right::{Answer, Next, Stop},
@@ -216,8 +216,13 @@ impl Guard {
         self.publish(crate::guard::view::View::ended);
     }
 
-    /// Only this right: an order may have taken a newer one meanwhile.
     pub(super) async fn forget(self: &Arc<Self>, right: Right) {
+        self.remember_lost(right).await;
+        self.supervise.notify_one();
+    }
+
+    /// Only this right: an order may have taken a newer one meanwhile.
+    async fn remember_lost(self: &Arc<Self>, right: Right) {
         let forgotten = self.remember(move |state| {
             if state.right != Some(right.into()) {
                 return;
@@ -233,6 +238,26 @@ impl Guard {
             tracing::error!(%error, "cannot remember that the right is lost");
         }
         self.generation.fetch_add(1, Ordering::AcqRel);
-        self.supervise.notify_one();
+    }
+
+    /// A right whose loss could not be remembered when it came, for the disk
+    /// was full: tried again, since a host that is to be primary refuses to be
+    /// taken in as a standby. The caller has the hands.
+    pub(in crate::guard) async fn forget_lost(self: &Arc<Self>) {
+        let Some(lease) = &self.lease else { return };
+        // Whoever takes a right remembers it before it is held.
+        let Ok(_turn) = lease.turn.try_lock() else {
+            return;
+        };
+        if lease.held.borrow().is_some() {
+            return;
+        }
+        let primary = |state: &Persisted| state.wanted == WantedRole::Primary;
+        let lost = self
+            .store
+            .with(|state| state.right.filter(|_| primary(state)));
+        if let Some(right) = lost {
+            self.remember_lost(right.into()).await;
+        }
     }
 }
