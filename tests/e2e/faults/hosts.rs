@@ -132,7 +132,7 @@ pub fn a_wall_clock_is_moved(world: &World<'_>) {
                 on_host(DEPLOYMENT, host, &format!("echo {shift} > /run/its-clock"));
             }
             if shift == "+3600s" {
-                let hour = "psql --no-psqlrc -qAt -h /var/run/postgresql -U postgres -c \
+                let hour = "runuser -u postgres -- psql --no-psqlrc -qAt -h /var/run/postgresql -U postgres -c \
                             \"SELECT (extract(epoch FROM clock_timestamp()) > $(date +%s) + 3000)::int\"";
                 let begun = Instant::now();
                 let moved = || on_host(DEPLOYMENT, &database, hour).trim() == "1";
