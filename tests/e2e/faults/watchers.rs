@@ -62,6 +62,13 @@ pub fn the_leader_dies_after_each_step(world: &World<'_>) {
     }
 }
 
+/// How many there were so far.
+pub fn failovers(hafail: &Hafail) -> usize {
+    let history = hafail.run(&["history"]).with(0).json();
+    let runs = history.as_array().expect("runs").iter();
+    runs.filter(|run| run["kind"] == "failover").count()
+}
+
 fn steps_of_the_last_failover(hafail: &Hafail) -> u64 {
     let history = hafail.run(&["history"]).with(0).json();
     let runs = history.as_array().expect("runs").iter();
