@@ -241,6 +241,13 @@ fn site(host: &str) -> &str {
     &host[..5]
 }
 
+fn region(host: &str) -> &'static str {
+    match site(host) {
+        "site1" => "eu-west-1",
+        _ => "us-east-1",
+    }
+}
+
 fn hosts_of(site: &str) -> [String; 4] {
     ["db", "lb", "queue", "app"].map(|role| format!("{site}-{role}"))
 }

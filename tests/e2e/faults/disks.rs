@@ -1,6 +1,6 @@
 //! The disk under PostgreSQL: full, and hung.
 
-use super::{DEPLOYMENT, GUARD, World, on_host, other, primary, settled, site};
+use super::{DEPLOYMENT, GUARD, World, on_host, other, primary, region, settled, site};
 use crate::lab::lab;
 
 const DATA: &str = "/var/lib/hafail";
@@ -54,10 +54,7 @@ fn on_a_small_disk(world: &World<'_>, story: impl FnOnce(&str)) {
     lab(&["fault", "give-disk", &name, DATA, "--size", "1536"]);
     on_host(DEPLOYMENT, host, "systemctl start hafail-guard");
     settled(world.hafail);
-    let region = match site(host) {
-        "site1" => "eu-west-1",
-        _ => "us-east-1",
-    };
+    let region = region(host);
     world
         .hafail
         .run(&["failover", "--region", region, "--yes"])

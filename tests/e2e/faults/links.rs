@@ -1,7 +1,7 @@
 //! Networks: cut, one way only, flapping.
 
 use super::{
-    DEPLOYMENT, World, cut, filter, hosts, hosts_of, on_host, primary, settled, site,
+    DEPLOYMENT, World, cut, filter, hosts, hosts_of, on_host, primary, region, settled, site,
     watchers::failovers,
 };
 use crate::lab::lab;
@@ -62,10 +62,7 @@ pub fn a_region_is_cut_off(world: &World<'_>) {
     let mut left = String::new();
     world.fails_over("30s", |primary| {
         site(primary).clone_into(&mut left);
-        let region = match site(primary) {
-            "site1" => "eu-west-1",
-            _ => "us-east-1",
-        };
+        let region = region(primary);
         lab(&["fault", "cut-region", region, "--for", "20s"]);
     });
     hosts::names_leave(world, &left);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{DEPLOYMENT, SETTLED, World, account, other, primary, settled, site};
+use super::{DEPLOYMENT, SETTLED, World, account, other, primary, region, settled};
 
 /// A power cut while paused; and commands by hand go on.
 pub fn nothing_is_done_while_paused(world: &World<'_>) {
@@ -66,11 +66,4 @@ pub fn the_old_primary_is_back_during_a_switchover(world: &World<'_>) {
     eprintln!("      home after {refused} refusals");
     assert_eq!(primary(world.hafail), home);
     settled(world.hafail);
-}
-
-fn region(host: &str) -> &'static str {
-    match site(host) {
-        "site1" => "eu-west-1",
-        _ => "us-east-1",
-    }
 }
