@@ -269,12 +269,14 @@ struct Commits(Client);
 #[async_trait]
 impl Session for Commits {
     async fn prepare(&mut self) -> Result<(), String> {
-        let made = self.0.batch_execute(
-            "set client_min_messages = warning;
+        let make = "set client_min_messages = warning;
              create table if not exists hafail_load (
-                 run text not null, n bigint not null, primary key (run, n))",
-        );
-        made.await.map_err(|error| one_line(&error))
+                 run text not null, n bigint not null, primary key (run, n))";
+        let mut made = self.0.batch_execute(make).await;
+        if made.as_ref().is_err_and(another_made_it) {
+            made = self.0.batch_execute(make).await;
+        }
+        made.map_err(|error| one_line(&error))
     }
 
     async fn commit(&mut self, run: &str, n: u64) -> Answer {
@@ -308,6 +310,14 @@ impl Session for Commits {
             .await;
         removed.map(|_| ()).map_err(|error| one_line(&error))
     }
+}
+
+/// `if not exists` looks before it locks: two who make a table at the same
+/// time meet at its name.
+fn another_made_it(error: &tokio_postgres::Error) -> bool {
+    use tokio_postgres::error::SqlState;
+    let code = error.code();
+    code == Some(&SqlState::UNIQUE_VIOLATION) || code == Some(&SqlState::DUPLICATE_TABLE)
 }
 
 /// An error that the server answered is a clear no, unless it says that the

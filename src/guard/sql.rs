@@ -61,6 +61,9 @@ pub struct Receiver {
     pub message_age_ms: Option<f64>,
 }
 
+// A standby without a stream writes to its control file only now and then which
+// timeline it is on. It reads, as recovery does, the newest timeline that has
+// a file for the last byte.
 const OBSERVE: &str = "
 SELECT json_build_object(
   'in_recovery', r,
@@ -68,8 +71,17 @@ SELECT json_build_object(
   'timeline', CASE WHEN r
     THEN coalesce(
       (SELECT received_tli FROM pg_stat_wal_receiver),
-      (SELECT greatest(timeline_id, (SELECT min_recovery_end_timeline FROM pg_control_recovery()))
-         FROM pg_control_checkpoint()))
+      (SELECT greatest(timeline_id,
+          (SELECT min_recovery_end_timeline FROM pg_control_recovery()),
+          (SELECT max(('x' || left(name, 8))::bit(32)::int) FROM pg_ls_waldir()
+            WHERE substr(name, 9) = last_segment))
+         FROM pg_control_checkpoint(), LATERAL (
+           SELECT lpad(upper(to_hex(div(segment, per_file)::bigint)), 8, '0')
+               || lpad(upper(to_hex(mod(segment, per_file)::bigint)), 8, '0') AS last_segment
+           FROM (SELECT pg_size_bytes(current_setting('wal_segment_size'))::numeric AS size) AS s,
+             LATERAL (SELECT div(greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
+                 - '0/0'::pg_lsn - 1, size) AS segment, div(4294967296, size) AS per_file) AS p
+         ) AS l))
     ELSE ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int END,
   'written', CASE WHEN NOT r THEN pg_current_wal_lsn() END,
   'received', CASE WHEN r THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) END,

@@ -80,6 +80,35 @@ fn a_standby_accepts_only_the_right_name_of_its_primary() {
     });
 }
 
+/// Which timeline it has decides whether it may be promoted, long before its
+/// control file says so.
+#[test]
+fn a_standby_without_a_stream_knows_the_timeline_of_its_log() {
+    with_hosts(2, async |mut hosts| {
+        hosts.replicate().await;
+        hosts.next_epoch();
+        hosts.done(0, demote()).await;
+        let promote = Order::Promote {
+            at_least: None,
+            in_sync: false,
+        };
+        hosts.done(1, promote).await;
+        let order = follow(&hosts, 1);
+        hosts.done(0, order).await;
+        hosts.insert(1, 1, 100).await;
+        hosts.wait_replayed(0, 1).await;
+
+        hosts.nodes[1].power_off();
+        let alone = hosts.wait(0, "without a stream", |status| {
+            status.postgres.streaming_from.is_none()
+        });
+        assert_eq!(alone.await.postgres.timeline, Some(Timeline(2)));
+        let control = "SELECT timeline_id FROM pg_control_checkpoint()";
+        assert_eq!(hosts.text(0, control).await, "1", "the file is behind");
+        hosts
+    });
+}
+
 /// The guards' part of a switchover: nothing is lost, nothing is rewound.
 #[test]
 fn switchover_there_and_back_loses_nothing() {
