@@ -32,6 +32,8 @@ impl Ballot {
 const WAITING: u8 = 0;
 const SENT: u8 = 1;
 const WITHDRAWN: u8 = 2;
+/// It may have arrived, whatever comes of further attempts.
+const LOST: u8 = 3;
 
 /// Shared by the voter's request and the lane, so that exactly one of "it has
 /// not left and never will" and "it may have arrived" is true.
@@ -44,12 +46,19 @@ impl Fate {
         let left = self
             .0
             .compare_exchange(WAITING, SENT, Ordering::SeqCst, Ordering::SeqCst);
-        left.is_ok() || left == Err(SENT)
+        !matches!(left, Err(WITHDRAWN))
     }
 
-    /// The server refused the vote: it has not arrived.
+    /// The server refused the vote: it has not arrived by this attempt.
     pub fn came_back(&self) {
-        self.0.store(WAITING, Ordering::SeqCst);
+        let _ = self
+            .0
+            .compare_exchange(SENT, WAITING, Ordering::SeqCst, Ordering::SeqCst);
+    }
+
+    /// Nobody knows whether this attempt arrived.
+    pub fn is_lost(&self) {
+        self.0.store(LOST, Ordering::SeqCst);
     }
 
     /// Withdraws a vote that has not left.
@@ -83,5 +92,15 @@ mod tests {
         assert!(matches!(fate.give_up("late"), Refusal::Unconfirmed { .. }));
         fate.came_back();
         assert!(matches!(fate.give_up("late"), Refusal::Unreachable { .. }));
+    }
+
+    #[test]
+    fn what_may_have_arrived_once_is_unconfirmed_however_often_it_is_refused_later() {
+        let fate = Fate::default();
+        assert!(fate.depart());
+        fate.is_lost();
+        assert!(fate.depart(), "it is sent again");
+        fate.came_back();
+        assert!(matches!(fate.give_up("late"), Refusal::Unconfirmed { .. }));
     }
 }

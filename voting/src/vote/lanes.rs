@@ -194,22 +194,31 @@ impl Lane {
             push.arg(&ballot.payload);
         });
         let mut pipeline = redis::pipe();
-        pipeline.add_command(push).ignore();
+        // Each answer by itself: only that to `RPUSH` tells of the votes.
+        pipeline.ignore_errors().add_command(push);
         if self.wait.is_some() {
             pipeline.cmd("GET").arg(CONFIRMATIONS);
         }
         if let Some(wait) = self.wait.filter(|_| !self.alone) {
             pipeline.add_command(wait_for_one(wait));
         }
-        let answers: Vec<Value> = match pipeline.query_async(&mut connection).await {
-            Ok(answers) => answers,
+        let answers: RedisResult<Vec<RedisResult<Value>>> =
+            pipeline.query_async(&mut connection).await;
+        let mut answers = match answers {
+            Ok(answers) => answers.into_iter(),
             Err(error) => {
-                if !may_have_arrived(&error) {
-                    batch.iter().for_each(|ballot| ballot.fate.came_back());
-                }
+                batch.iter().for_each(|ballot| ballot.fate.is_lost());
                 return Err(error);
             }
         };
+        // A server that answers with an error (read-only, loading, out of
+        // memory) has not taken the votes.
+        if let Some(Err(error)) = answers.next() {
+            batch.iter().for_each(|ballot| ballot.fate.came_back());
+            return Err(error);
+        }
+        batch.iter().for_each(|ballot| ballot.fate.is_lost());
+        let answers = answers.collect::<RedisResult<Vec<_>>>()?;
         let confirmed = self.confirmed(&answers, &mut connection).await?;
         self.connection = Some(connection);
         Ok(confirmed)
@@ -248,15 +257,6 @@ fn wait_for_one(limit: Duration) -> redis::Cmd {
 /// votes are to be taken all the same.
 fn is_waived(confirmations: &Value) -> bool {
     matches!(confirmations, Value::BulkString(text) if text == b"0")
-}
-
-/// A server that answers with an error (read-only, loading, out of memory)
-/// has not taken the votes; after anything else they may have arrived.
-fn may_have_arrived(error: &RedisError) -> bool {
-    !matches!(
-        error.kind(),
-        redis::ErrorKind::Server(_) | redis::ErrorKind::Extension
-    )
 }
 
 fn answer_all(batch: Vec<Ballot>, answer: &Answer) {

@@ -194,6 +194,30 @@ async fn a_vote_during_a_change_of_roles_is_accepted_without_an_error() {
 }
 
 #[tokio::test]
+async fn a_vote_that_was_taken_before_a_change_of_roles_is_not_called_refused() {
+    let redis = Redis::start().await;
+    let settings = [
+        set("VOTE_DURABILITY", "replicated"),
+        set("VOTE_WAIT_MS", "2000"),
+        set("VOTE_TIMEOUT_MS", "3000"),
+    ];
+    let environment = [vec![redis.environment()], settings.to_vec()].concat();
+    let vote = Voting::start("vote", &environment).await;
+    // It is in the queue, and waits for a replica that never confirms.
+    let change_roles = async {
+        while redis.list("votes").await.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let mut become_replica = redis::cmd("REPLICAOF");
+        become_replica.arg("127.0.0.1").arg(free_port());
+        let mut connection = redis.connection().await;
+        become_replica.exec_async(&mut connection).await.unwrap();
+    };
+    let ((code, answer), ()) = tokio::join!(vote.vote("voter-1", "a"), change_roles);
+    assert_eq!((code, &answer["reason"]), (503, &"not-confirmed".into()));
+}
+
+#[tokio::test]
 async fn a_hundred_and_fifty_voters_at_once_are_all_in_the_queue() {
     let redis = Redis::start().await;
     let _replica = redis.replica().await;
