@@ -5,6 +5,7 @@
 mod act;
 mod lead;
 mod look;
+mod news;
 mod notice;
 
 use std::{collections::BTreeSet, pin::pin, sync::Arc, time::Duration};
@@ -15,7 +16,7 @@ pub use notice::{Notice, Notices, Silent};
 
 use crate::{
     coordination::{Shared, SharedJournals, State},
-    decide::{Memory, Past, Policy, Reaction, Verdict},
+    decide::{Memory, Past, Policy, Verdict},
     ids::HostName,
     observation::Snapshot,
     ports::{
@@ -57,8 +58,7 @@ pub struct Watcher {
     session: Option<Session>,
     memory: Memory,
     past: Option<Remembered>,
-    /// What it made of its last look, for saying what is new.
-    last: Option<Reaction>,
+    news: news::News,
     looks: u32,
     revision: Revision,
     kept: Option<Snapshot>,
@@ -108,7 +108,7 @@ impl Watcher {
             session: None,
             memory: Memory::default(),
             past: None,
-            last: None,
+            news: news::News::default(),
             looks: 0,
             revision: Revision::default(),
             kept: None,

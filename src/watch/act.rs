@@ -7,7 +7,7 @@ use futures::future::{Either, select};
 use super::{Notice, Watcher};
 use crate::{
     coordination::{Cooldown, Healed},
-    decide::{Act, Reaction, Verdict},
+    decide::{Act, Verdict},
     ids::{Epoch, HostName},
     journal::{Entry, Outcome, Progress, StepState},
     plan::Plan,
@@ -178,16 +178,12 @@ impl Watcher {
         }
     }
 
-    /// Says what is new since the last look.
+    /// Says what is new since the last look. Where nothing is to be done about
+    /// it, only what lasts: one late answer is no news.
     pub(super) async fn account(&mut self, verdict: &Verdict) {
-        if self
-            .last
-            .as_ref()
-            .is_some_and(|last| same(last, &verdict.reaction))
-        {
+        if !self.news.is_new(verdict) {
             return;
         }
-        self.last = Some(verdict.reaction.clone());
         self.notices.tell(&Notice::Decided {
             findings: verdict.findings.clone(),
             reaction: verdict.reaction.clone(),
@@ -202,14 +198,6 @@ impl Watcher {
 /// What an abandoned run comes to.
 fn is_given_up(act: &Act, ran: &Ran) -> bool {
     matches!(act, Act::Abandon(_)) && ran.outcome.is_final()
-}
-
-/// Waiting differs in its words from look to look.
-fn same(last: &Reaction, now: &Reaction) -> bool {
-    match (last, now) {
-        (Reaction::Withheld { act: last, .. }, Reaction::Withheld { act: now, .. }) => last == now,
-        (last, now) => last == now,
-    }
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
