@@ -16,6 +16,7 @@ mod policy_test;
 pub mod records;
 mod rules;
 mod sets;
+pub mod topic;
 mod update;
 mod wait;
 mod zone;

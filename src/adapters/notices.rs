@@ -1,23 +1,23 @@
 //! What a watcher says: to its log, and to whoever the topology names, one
 //! message for each event.
 
-use std::{sync::Mutex, time::Duration};
+mod receiver;
+
+use std::sync::Mutex;
 
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+pub use receiver::{NotTaken, Receiver};
+
 use crate::{
     adapters::clock,
-    decide::{Act, Reaction},
+    decide::{Act, Diagnosis, Finding, Reaction},
     ids::HostName,
     journal::{Entry, Event, Outcome, Progress},
     watch::{Notice, Notices},
 };
 
-/// How long a receiver may take.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How often it is tried.
-const TRIES: u32 = 5;
 /// Messages that wait while a receiver is away; older ones are kept.
 const ROOM: usize = 256;
 
@@ -43,24 +43,26 @@ pub struct Message {
 pub struct Announcer {
     topology: String,
     host: HostName,
-    sender: Option<mpsc::Sender<Message>>,
+    /// To each receiver; none waits for another.
+    senders: Vec<mpsc::Sender<Message>>,
     /// What was said last, so that nothing is said twice.
     last: Mutex<Option<(&'static str, Vec<String>)>>,
 }
 
 impl Announcer {
-    /// Needs a running tokio. `webhook`: where messages are posted.
+    /// Needs a running tokio.
     #[must_use]
-    pub fn new(topology: &str, host: &HostName, webhook: Option<String>) -> Self {
-        let sender = webhook.map(|url| {
-            let (sender, receiver) = mpsc::channel(ROOM);
-            tokio::spawn(post_all(url, receiver));
+    pub fn new(topology: &str, host: &HostName, receivers: Vec<Receiver>) -> Self {
+        let senders = receivers.into_iter().map(|receiver| {
+            let (sender, messages) = mpsc::channel(ROOM);
+            tokio::spawn(receiver.send_all(messages));
             sender
         });
+        let senders = senders.collect();
         Self {
             topology: topology.to_owned(),
             host: host.clone(),
-            sender,
+            senders,
             last: Mutex::default(),
         }
     }
@@ -96,9 +98,10 @@ fn told(notice: &Notice) -> Option<Told> {
     Some(match notice {
         Notice::Decided { findings, reaction } => {
             let what = findings.iter().cloned();
-            let what: Vec<_> = what.flat_map(crate::decide::Finding::sentences).collect();
+            let what: Vec<_> = what.flat_map(Finding::sentences).collect();
             match reaction {
-                Reaction::Rest => ("healthy", what, vec![], vec![]),
+                Reaction::Rest if is_healthy(findings) => ("healthy", what, vec![], vec![]),
+                Reaction::Rest => ("degraded", what, vec![], vec!["hafail status".to_owned()]),
                 Reaction::Wait { .. } | Reaction::Act(_) => return None,
                 Reaction::Withheld { act, why } => {
                     let done = vec![format!("would {}: {why}", act.sentence())];
@@ -140,6 +143,11 @@ fn told(notice: &Notice) -> Option<Told> {
     })
 }
 
+fn is_healthy(findings: &[Finding]) -> bool {
+    let mut findings = findings.iter();
+    findings.all(|finding| finding.diagnosis == Diagnosis::Healthy)
+}
+
 impl Notices for Announcer {
     fn tell(&self, notice: &Notice) {
         match notice {
@@ -155,11 +163,13 @@ impl Notices for Announcer {
                 tracing::error!(act = act.sentence(), why, "could not act");
             }
         }
-        if let Some(sender) = &self.sender
-            && let Some(message) = self.message(notice)
-            && sender.try_send(message).is_err()
-        {
-            tracing::error!("a message was not sent: the receiver has been away for too long");
+        let Some(message) = self.message(notice) else {
+            return;
+        };
+        for sender in &self.senders {
+            if sender.try_send(message.clone()).is_err() {
+                tracing::error!("a message was not sent: the receiver has been away for too long");
+            }
         }
     }
 
@@ -178,13 +188,10 @@ impl Notices for Announcer {
     }
 }
 
-/// Sends one message that says it is a test, once; answers when the receiver
-/// has taken it.
-///
-/// # Errors
-/// Why it was not taken.
-pub async fn send_test(url: &str, topology: &str, host: &HostName) -> Result<(), reqwest::Error> {
-    let message = Message {
+/// A message that says it is a test.
+#[must_use]
+pub fn test_message(topology: &str, host: &HostName) -> Message {
+    Message {
         topology: topology.to_owned(),
         by: host.clone(),
         at: clock::wall(),
@@ -192,38 +199,5 @@ pub async fn send_test(url: &str, topology: &str, host: &HostName) -> Result<(),
         what: vec!["this is a test: nothing has happened".to_owned()],
         done: Vec::new(),
         left: Vec::new(),
-    };
-    let client = reqwest::Client::builder().timeout(PATIENCE).build()?;
-    post(&client, url, &message).await
-}
-
-async fn post(
-    client: &reqwest::Client,
-    url: &str,
-    message: &Message,
-) -> Result<(), reqwest::Error> {
-    let sent = client.post(url).json(message).send().await?;
-    sent.error_for_status().map(drop)
-}
-
-/// Posts one message after another, each until it is taken or given up.
-async fn post_all(url: String, mut receiver: mpsc::Receiver<Message>) {
-    let client = reqwest::Client::builder().timeout(PATIENCE).build();
-    let client = match client {
-        Ok(client) => client,
-        Err(error) => return tracing::error!(%error, "no messages can be sent"),
-    };
-    while let Some(message) = receiver.recv().await {
-        for attempt in 1..=TRIES {
-            match post(&client, &url, &message).await {
-                Ok(()) => break,
-                Err(error) if attempt == TRIES => {
-                    // Its address may be a secret.
-                    let error = error.without_url();
-                    tracing::error!(%error, ?message, "nobody took the message");
-                }
-                Err(_) => tokio::time::sleep(Duration::from_secs(1 << attempt)).await,
-            }
-        }
     }
 }

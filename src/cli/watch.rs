@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use super::{CommandError, Context, Exit, operating};
 use crate::{
     adapters::{
-        notices::{Announcer, send_test},
+        notices::{Announcer, NotTaken, Receiver, test_message},
         watch_config::{WatchConfig, WatchConfigError},
         world::{WorldError, watched},
     },
@@ -31,7 +31,7 @@ pub struct Args {
     #[arg(long)]
     check: bool,
 
-    /// Send one test message to the webhook, and end.
+    /// Send one test message to the webhook and the topic, and end.
     #[arg(long, conflicts_with = "check")]
     test_notification: bool,
 }
@@ -54,8 +54,8 @@ pub async fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
         context.ui.data(&line, &serde_json::json!({"valid": true}));
         return Ok(Exit::Success);
     }
-    let watch = &topology.watch;
-    let notices = Announcer::new(&topology.name, &config.host, watch.webhook.clone());
+    let receivers = Receiver::all(&topology.watch).await.map_err(not_taken)?;
+    let notices = Announcer::new(&topology.name, &config.host, receivers);
     let watcher = Watcher::new(settings(&config, &topology), world, Arc::new(notices));
     tracing::info!(host = %config.host, "watcher begins");
     tokio::select! {
@@ -72,26 +72,46 @@ async fn test_notification(
     config: &WatchConfig,
     topology: &Topology,
 ) -> Result<Exit, CommandError> {
-    if topology.watch.sns_topic.is_some() {
-        context.ui.warning("nothing is sent to `watch.sns_topic` yet: state a webhook");
-    }
-    let Some(url) = &topology.watch.webhook else {
-        let message = "there is no receiver: `watch.webhook` is not stated";
+    let receivers = Receiver::all(&topology.watch).await.map_err(not_taken)?;
+    if receivers.is_empty() {
+        let message = "there is no receiver: neither `watch.webhook` nor `watch.sns_topic` is stated";
         return Err(CommandError::new(Exit::Invalid, message)
             .id("no-receiver")
-            .hint("state it, then hafail run deploy-watch"));
+            .hint("state one, then hafail run deploy-watch"));
+    }
+    let message = test_message(&topology.name, &config.host);
+    let mut took = serde_json::Map::new();
+    let mut failure = None;
+    for receiver in &receivers {
+        let key = receiver.key();
+        match receiver.send(&message).await {
+            Ok(()) => {
+                took.insert(key.to_owned(), "taken".into());
+            }
+            Err(error) => {
+                context.ui.warning(&format!("`watch.{key}` did not take the message: {error}"));
+                failure = Some(error);
+            }
+        }
+    }
+    let names: Vec<_> = took.keys().map(|key| format!("`watch.{key}`")).collect();
+    let line = match names.is_empty() {
+        true => "nobody took the message".to_owned(),
+        false => format!("{} took the message", names.join(" and ")),
     };
-    // A webhook's address is a secret of its own for many receivers.
-    let sent = send_test(url, &topology.name, &config.host).await;
-    sent.map_err(|error| {
-        CommandError::new(Exit::Access, "the webhook did not take the message")
-            .because(&error.without_url())
-            .id("not-notified")
-            .hint("see that `watch.webhook` is right, and reachable from this host")
-    })?;
-    let line = "the webhook took the message";
-    context.ui.data(line, &serde_json::json!({ "webhook": "taken" }));
+    if let Some(error) = failure {
+        return Err(not_taken(error).hint(&format!("meanwhile: {line}")));
+    }
+    context.ui.data(&line, &serde_json::Value::Object(took));
     Ok(Exit::Success)
+}
+
+fn not_taken(error: NotTaken) -> CommandError {
+    let remedy = error.remedy();
+    CommandError::new(Exit::Access, "a message was not taken")
+        .because(&error)
+        .id("not-notified")
+        .hint(&remedy)
 }
 
 fn settings(config: &WatchConfig, topology: &Topology) -> Settings {

@@ -24,7 +24,8 @@ fn named(text: &str) -> BTreeSet<String> {
     let calls = literals.filter(|literal| {
         let name = literal
             .strip_prefix("ec2:")
-            .or(literal.strip_prefix("route53:"));
+            .or(literal.strip_prefix("route53:"))
+            .or(literal.strip_prefix("sns:"));
         name.is_some_and(|name| !name.is_empty())
     });
     calls.map(str::to_owned).collect()
