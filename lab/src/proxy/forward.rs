@@ -101,10 +101,14 @@ impl Proxy {
             }
             _ => BTreeSet::new(),
         };
-        let answer = if call.action == "AllocateAddress" {
-            self.allocate(call, message).await
-        } else {
-            self.upstream.send(message).await
+        let answer = match call.action.as_str() {
+            "AllocateAddress" => self.allocate(call, message).await,
+            "RunInstances" => {
+                self.upstream
+                    .send(&with_its_own_interface(call, message))
+                    .await
+            }
+            _ => self.upstream.send(message).await,
         };
         let answer = answer.unwrap_or_else(|error| {
             let text = format!("the lab: moto does not answer: {error}; see `hafail-lab logs`\n");
@@ -202,5 +206,22 @@ impl Proxy {
             answer = self.upstream.send(message).await?;
         }
         Ok(answer)
+    }
+}
+
+/// In EC2 the interface that comes with an instance goes with it, and its
+/// private address is free again; moto keeps both unless it is told.
+fn with_its_own_interface(call: &Call, message: &Message) -> Message {
+    let mut names = call.parameters.iter().map(|(name, _)| name);
+    if names.any(|name| name.starts_with("NetworkInterface.")) {
+        return message.clone();
+    }
+    let body = String::from_utf8_lossy(&message.body);
+    // The subnet may be stated in one place only.
+    let body = body.replace("&SubnetId=", "&NetworkInterface.1.SubnetId=");
+    let interface = "NetworkInterface.1.DeviceIndex=0&NetworkInterface.1.DeleteOnTermination=true";
+    Message {
+        body: format!("{body}&{interface}").into(),
+        ..message.clone()
     }
 }

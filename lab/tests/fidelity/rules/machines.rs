@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::lab::{NAME, Seen, dial, poll};
-use crate::world::World;
+use crate::world::{Site, World};
 
 pub async fn the_host_key_of_the_user_data_is_the_one_that_sshd_presents(world: World) {
     let output = Command::new("ssh-keyscan")
@@ -202,11 +202,8 @@ pub async fn a_terminated_instance_leaves_nothing(world: World) {
         .trim()
         .to_owned();
     assert!(!volume.is_empty());
-    let call = site
-        .client
-        .terminate_instances()
-        .instance_ids(&site.stranger);
-    call.send().await.unwrap();
+    let before = site.describe(&site.stranger).await;
+    terminate(site, &site.stranger).await;
     assert_eq!(site.state(&site.stranger).await, "terminated");
     assert_ne!(lab.container(&site.stranger), "running");
     assert_eq!(
@@ -221,4 +218,21 @@ pub async fn a_terminated_instance_leaves_nothing(world: World) {
         (!output.status.success()).then_some(())
     };
     assert_eq!(poll(gone), Some(()));
+
+    // Its private address is free for another one.
+    let again = (site.client.run_instances())
+        .image_id(site.image().await)
+        .instance_type(aws_sdk_ec2::types::InstanceType::T3Small)
+        .set_subnet_id(before.subnet_id)
+        .set_private_ip_address(before.private_ip_address.clone())
+        .min_count(1)
+        .max_count(1);
+    let again = again.send().await.unwrap().instances.unwrap().remove(0);
+    assert_eq!(again.private_ip_address, before.private_ip_address);
+    terminate(site, &again.instance_id.unwrap()).await;
+}
+
+async fn terminate(site: &Site, instance: &str) {
+    let call = site.client.terminate_instances().instance_ids(instance);
+    call.send().await.unwrap();
 }
