@@ -71,8 +71,9 @@ pub struct Past {
     pub synchronous: BTreeMap<HostName, Vec<HostName>>,
     /// A run that has not ended.
     pub unfinished: Option<RunId>,
-    /// Whether that run heals a machine.
-    pub heals: bool,
+    /// Whether that run can be begun anew at any time: it heals a machine, or
+    /// rejoins a database.
+    pub gives_way: bool,
 }
 
 /// Everything that a decision stands on.

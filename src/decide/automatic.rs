@@ -36,27 +36,34 @@ pub struct Memory {
     pub(super) astray: BTreeMap<HostName, Moment>,
     /// Machines that are dead, since when.
     pub(super) dead: BTreeMap<HostName, Moment>,
-    /// What was tried and did not end well: how often, and when last.
+    /// What was tried and did not end well, by its sentence: how often, and
+    /// when last.
     pub(super) tried: BTreeMap<String, (u32, Moment)>,
 }
+
+/// The longest pause between two tries of the same.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 impl Memory {
     /// What was begun did not succeed: the next try waits.
     pub fn failed(&mut self, act: &Act, now: Moment) {
-        let tried = self.tried.entry(act.key()).or_insert((0, now));
+        let tried = self.tried.entry(act.sentence()).or_insert((0, now));
         *tried = (tried.0 + 1, now);
     }
 
     /// How long the next try still waits, and how many there were.
     fn waits(&self, act: &Act, policy: &Policy, now: Moment) -> Option<(Duration, u32)> {
-        let (times, last) = self.tried.get(&act.key())?;
-        let pause = policy.again_after * 2_u32.saturating_pow((*times - 1).min(7));
+        let (times, last) = self.tried.get(&act.sentence())?;
+        let pause = policy.again_after * 2_u32.saturating_pow((*times - 1).min(16));
+        let pause = pause.min(LONGEST_PAUSE);
         let left = (*last + pause).saturating_sub(now);
         (!left.is_zero()).then_some((left, *times))
     }
 
     fn times(&self, act: &Act) -> u32 {
-        self.tried.get(&act.key()).map_or(0, |(times, _)| *times)
+        self.tried
+            .get(&act.sentence())
+            .map_or(0, |(times, _)| *times)
     }
 }
 
@@ -73,13 +80,6 @@ pub enum Act {
 }
 
 impl Act {
-    fn key(&self) -> String {
-        match self {
-            Self::Run(_) => self.sentence(),
-            Self::Resume(run) | Self::Abandon(run) => format!("run {run}"),
-        }
-    }
-
     /// For people, one line.
     #[must_use]
     pub fn sentence(&self) -> String {
@@ -185,8 +185,9 @@ const TRIES: u32 = 3;
 fn broken_off(view: &View<'_>, store: &StoreSight, memory: &Memory, run: &RunId) -> Reaction {
     let resume = Act::Resume(run.clone());
     let tries = memory.times(&resume);
-    // Its steps are patient enough: healing keeps nothing else back.
-    if view.past().heals && (tries > 0 || store.is_free()) {
+    // Its steps are patient enough, and what it found may be otherwise now: it
+    // keeps nothing else back, and is begun anew where it is still wanted.
+    if view.past().gives_way && (tries > 0 || store.is_free()) {
         return Reaction::Act(Act::Abandon(run.clone()));
     }
     if tries >= TRIES && store.is_free() {

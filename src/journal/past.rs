@@ -36,7 +36,8 @@ pub fn past(journals: &[Vec<Entry>], clusters: &BTreeSet<String>) -> Result<Past
         past.runs.insert(progress.run.clone());
         past.epoch = past.epoch.max(progress.undo_epoch());
         past.unfinished = (!progress.is_final()).then(|| progress.run.clone());
-        past.heals = past.unfinished.is_some() && progress.plan.kind == Kind::Heal;
+        past.gives_way =
+            past.unfinished.is_some() && matches!(progress.plan.kind, Kind::Heal | Kind::Rejoin);
     }
     Ok(past)
 }

@@ -394,17 +394,17 @@ fn the_same_machine_is_not_healed_again_and_again() {
 }
 
 #[test]
-fn a_healing_that_was_broken_off_never_keeps_a_failover_back() {
+fn a_healing_or_rejoin_that_was_broken_off_never_keeps_a_failover_back() {
     let run = RunId("20260101".to_owned());
     let mut scene = Scene::new();
     scene.past.unfinished = Some(run.clone());
-    scene.past.heals = true;
+    scene.past.gives_way = true;
     assert_eq!(scene.look(1000), Reaction::Act(Act::Resume(run.clone())));
     // Tried once in vain, or nobody holds the right to write.
     let resume = Act::Resume(run.clone());
     scene.memory.failed(&resume, Duration::from_secs(1001));
     let given_up = Reaction::Act(Act::Abandon(run));
-    assert_eq!(scene.look(1010), given_up);
+    assert_eq!(scene.look(1001), given_up, "at once");
     scene.memory = Memory::default();
     scene.store().primary = None;
     assert_eq!(scene.look(1011), given_up);
