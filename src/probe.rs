@@ -18,7 +18,7 @@ use crate::{
     },
     order::{GuardStatus, PostgresState},
     ports::{PortError, World},
-    topology::{Host, Record, Role, Topology},
+    topology::{Host, Record, RecordTarget, Role, Topology},
 };
 
 mod hosts;
@@ -99,6 +99,20 @@ pub async fn machines(
         let state = world.machines.state(&host.name);
         (host.name.clone(), know(world, patience, state).await)
     });
+    join_all(asked).await.into_iter().collect()
+}
+
+/// Asks the name servers of the zone what the names lead to that follow the
+/// active site.
+pub async fn names(
+    topology: &Topology,
+    world: &World,
+) -> BTreeMap<String, Knowledge<AddressRecord>> {
+    let eyes = Eyes::new(topology, world);
+    let active = topology.dns.iter().flat_map(|dns| &dns.records);
+    let active = active.filter(|record| record.target == RecordTarget::Active);
+    let asked =
+        active.map(|record| async { (record.name.clone(), eyes.answered(&record.name).await) });
     join_all(asked).await.into_iter().collect()
 }
 

@@ -8,7 +8,12 @@ mod look;
 mod news;
 mod notice;
 
-use std::{collections::BTreeSet, pin::pin, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::future::{Either, select};
 
@@ -18,7 +23,7 @@ use crate::{
     coordination::{Shared, SharedJournals, State},
     decide::{Memory, Past, Policy, Verdict},
     ids::HostName,
-    observation::Snapshot,
+    observation::{AddressRecord, Knowledge, Snapshot},
     ports::{
         World,
         quorum::{LeaseId, QuorumError, Revision},
@@ -62,6 +67,8 @@ pub struct Watcher {
     looks: u32,
     revision: Revision,
     kept: Option<Snapshot>,
+    /// What the name servers answered last.
+    names: BTreeMap<String, Knowledge<AddressRecord>>,
 }
 
 #[derive(Clone, Debug)]
@@ -112,6 +119,7 @@ impl Watcher {
             looks: 0,
             revision: Revision::default(),
             kept: None,
+            names: BTreeMap::new(),
         }
     }
 

@@ -710,7 +710,9 @@ mod coordination {
         let said = Said {
             guards: BTreeMap::new(),
             balancers: BTreeMap::new(),
-            writes: None,
+            queues: BTreeMap::new(),
+            writes: BTreeMap::new(),
+            names: BTreeMap::new(),
         };
         let (db, epoch) = (host("site1-db"), Epoch(3));
         Automatic {

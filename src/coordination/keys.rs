@@ -1,12 +1,15 @@
 //! The keys and their values.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     decide::{Finding, Reaction},
-    ids::{Epoch, HostName, Lsn, Timeline},
+    ids::{Epoch, HostName, Lsn, SiteName, Timeline},
     ports::{
         quorum::{LeaseId, Reading, Revision, Value},
         store::{Holder, RunId},
@@ -128,8 +131,17 @@ pub struct Said {
     pub guards: BTreeMap<HostName, bool>,
     /// By load balancer: whether it answers this watcher.
     pub balancers: BTreeMap<HostName, bool>,
-    /// Whether a write through a load balancer was committed; none: not tried.
-    pub writes: Option<bool>,
+    /// By queue: whether it answers this watcher.
+    #[serde(default)]
+    pub queues: BTreeMap<HostName, bool>,
+    /// By site: whether a write through its load balancer was committed, when
+    /// that was last tried.
+    #[serde(default)]
+    pub writes: BTreeMap<SiteName, bool>,
+    /// By name that follows the active site: what the name servers of its zone
+    /// answered last; none: nothing.
+    #[serde(default)]
+    pub names: BTreeMap<String, BTreeSet<Ipv4Addr>>,
 }
 
 /// All keys but the journals, at one revision.

@@ -1,8 +1,11 @@
 //! One lease for all that a watcher says, and the lead.
 
+use std::collections::BTreeMap;
+
 use super::{Session, Watcher, leads};
 use crate::{
     coordination::{Leader, Said, State},
+    ids::HostName,
     observation::{Knowledge, Snapshot, WriteAnswer},
     ports::quorum::QuorumError,
 };
@@ -15,7 +18,7 @@ impl Watcher {
         state: &State,
         snapshot: &Snapshot,
     ) -> Result<(), QuorumError> {
-        let said = said(snapshot);
+        let said = self.said(snapshot);
         let session = match self.session.take() {
             Some(session) => session,
             None => Session {
@@ -61,26 +64,32 @@ impl Watcher {
         };
         self.shared.take_lead(&leader, session.lease).await
     }
+
+    /// What a snapshot says to the other watchers. Writes and names are asked
+    /// for now and then: what was said of them stays until then.
+    fn said(&self, snapshot: &Snapshot) -> Said {
+        let before = self.session.as_ref().and_then(|last| last.said.as_ref());
+        let mut writes = before.map(|said| said.writes.clone()).unwrap_or_default();
+        for (site, answer) in &snapshot.writes {
+            let written = matches!(answer.known(), Some(WriteAnswer::Acknowledged { .. }));
+            writes.insert(site.clone(), written);
+        }
+        let names = self.names.iter().map(|(name, answer)| {
+            let addresses = answer.known().map(|record| record.addresses.clone());
+            (name.clone(), addresses.unwrap_or_default())
+        });
+        Said {
+            guards: seen(&snapshot.guards),
+            balancers: seen(&snapshot.proxies),
+            queues: seen(&snapshot.queues),
+            writes,
+            names: names.collect(),
+        }
+    }
 }
 
-/// What a snapshot says to the other watchers.
-fn said(snapshot: &Snapshot) -> Said {
-    fn seen<T>(
-        known: &std::collections::BTreeMap<crate::ids::HostName, Knowledge<T>>,
-    ) -> std::collections::BTreeMap<crate::ids::HostName, bool> {
-        let seen = known.iter();
-        seen.map(|(host, known)| (host.clone(), known.known().is_some()))
-            .collect()
-    }
-    let answers: Vec<_> = snapshot
-        .writes
-        .values()
-        .filter_map(Knowledge::known)
-        .collect();
-    let written = |answer: &&WriteAnswer| matches!(answer, WriteAnswer::Acknowledged { .. });
-    Said {
-        guards: seen(&snapshot.guards),
-        balancers: seen(&snapshot.proxies),
-        writes: (!answers.is_empty()).then(|| answers.iter().any(written)),
-    }
+fn seen<T>(known: &BTreeMap<HostName, Knowledge<T>>) -> BTreeMap<HostName, bool> {
+    let seen = known.iter();
+    seen.map(|(host, known)| (host.clone(), known.known().is_some()))
+        .collect()
 }

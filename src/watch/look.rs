@@ -36,7 +36,12 @@ impl Watcher {
         let everything = self.looks.is_multiple_of(EVERYTHING) && state.primary.is_some();
         self.looks = self.looks.wrapping_add(1);
         let mut snapshot = if everything {
-            probe::snapshot(topology, world).await
+            let (snapshot, names) = futures::join!(
+                probe::snapshot(topology, world),
+                probe::names(topology, world),
+            );
+            self.names = names;
+            snapshot
         } else {
             // Only at the moment when the right has become free: a host that
             // comes back needs time for its first answer.
