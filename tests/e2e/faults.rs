@@ -182,6 +182,21 @@ impl World<'_> {
         }
     }
 
+    /// How many failovers have ended.
+    fn failovers(&self) -> usize {
+        let history = self.hafail.run(&["history"]).with(0).json();
+        let runs = history.as_array().into_iter().flatten();
+        runs.filter(|run| run["kind"] == "failover" && run["ended"].is_string())
+            .count()
+    }
+
+    fn until_failed_over(&self, before: usize) {
+        let begun = Instant::now();
+        while self.failovers() == before {
+            assert!(begun.elapsed() < SETTLED, "no failover has ended");
+        }
+    }
+
     /// Asks `why` until it says that.
     fn until_why_says(&self, text: &str) -> String {
         let begun = Instant::now();

@@ -56,7 +56,7 @@ pub fn a_standby_stops_streaming(world: &World<'_>) {
         filter(other(primary), &port.map(str::to_owned), 12);
         world.until_why_says("standby-not-streaming");
         let set = world.hafail.run(&["status"]);
-        let members = &set.json()["seen"]["automatic"]["members"];
+        let members = &set.json()["seen"]["automatic"]["known"]["sync"]["members"];
         assert_eq!(members, &serde_json::json!([]), "{set}");
     });
     assert!(seen.gap() < 6_000, "{seen}");

@@ -175,13 +175,15 @@ systemctl daemon-reload; systemctl restart {unit}"
 /// A load balancer of the other site, and with it a member of the store and a
 /// watcher, is gone when the primary dies.
 pub fn a_second_fault_during_another(world: &World<'_>) {
-    let mut balancer = String::new();
-    let before = world.fails_over("25s", |primary| {
-        balancer = format!("{}-lb", site(other(primary)));
+    let before = world.fails_over("40s", |primary| {
+        let balancer = format!("{}-lb", site(other(primary)));
+        let before = world.failovers();
         account::power_off(DEPLOYMENT, &balancer);
         account::power_off(DEPLOYMENT, primary);
+        world.until_failed_over(before);
+        // The way to the new primary, by which the votes are counted.
+        account::power_on(DEPLOYMENT, &balancer);
     });
-    account::power_on(DEPLOYMENT, &balancer);
     account::power_on(DEPLOYMENT, &before);
     settled(world.hafail);
 }
