@@ -16,6 +16,7 @@ pub mod notices;
 pub mod pki;
 pub mod proxies;
 pub mod queues;
+pub mod rebuild;
 pub mod records;
 pub mod redis_link;
 pub mod resolver;

@@ -83,6 +83,9 @@ commands! {
     Acknowledge => acknowledge,
     /// Say what the watchers decided last, and why.
     Why => why,
+    /// Make and configure the machine of one host, for a watcher that holds the lock.
+    #[command(hide = true)]
+    Rebuild => rebuild,
 }
 
 /// Runs a voting system in two regions and fails it over.

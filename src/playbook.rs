@@ -23,13 +23,14 @@ use sha2::{Digest, Sha256};
 use crate::topology::Role;
 
 /// Names of the secrets in templates.
-pub const SECRETS: [&str; 6] = [
+pub const SECRETS: [&str; 7] = [
     "database_superuser",
     "database_replication",
     "database_rewind",
     "database_user",
     "queue_password",
     "statistics_password",
+    "carried_vault",
 ];
 
 /// SHA-256 in hexadecimal.

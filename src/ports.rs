@@ -9,6 +9,7 @@ pub mod machines;
 pub mod proxies;
 pub mod queues;
 pub mod quorum;
+pub mod rebuild;
 pub mod records;
 pub mod remote;
 pub mod store;
@@ -32,6 +33,8 @@ pub struct World {
     pub clock: Arc<dyn clock::Clock>,
     /// The shared store; none where nothing is automatic.
     pub quorum: Option<Arc<dyn quorum::Quorum>>,
+    /// Makes and configures machines; none where that is not done from here.
+    pub rebuild: Option<Arc<dyn rebuild::Rebuild>>,
 }
 
 /// Why something outside could not be asked or told. What it means for the

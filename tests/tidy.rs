@@ -76,7 +76,7 @@ const TABLES: [(&str, &str); 4] = [
     ("src/adapters/aws/fault.rs", "of_code"),
     ("src/guard/metrics.rs", "metrics"),
     ("src/provision/compare.rs", "specs"),
-    ("src/step.rs", "fmt"),
+    ("src/step/words.rs", "fmt"),
 ];
 
 /// A source file.

@@ -1,10 +1,10 @@
 //! The machines under the hosts, by EC2.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Mutex};
 
 use async_trait::async_trait;
 
-use super::aws::{Clients, machines};
+use super::aws::{Clients, Regional, machines};
 use crate::{
     ids::{Epoch, HostName, Region},
     observation::{Machine, MachineState},
@@ -14,7 +14,11 @@ use crate::{
         cloud::{CloudError, Fault},
         machines::Machines,
     },
-    provision::{FoundHosts, resource::TAG_DEPOSED},
+    provision::{
+        FoundHosts,
+        desired::instance_key,
+        resource::{Key, TAG_DEPOSED},
+    },
     topology::{Place, Topology},
 };
 
@@ -27,7 +31,10 @@ const CHECKS: std::time::Duration = std::time::Duration::from_millis(500);
 /// The instances of a deployment.
 pub struct Instances {
     clients: Clients,
-    ids: BTreeMap<HostName, (Region, String)>,
+    /// By host: its region, its name in tags, and the instance that was seen
+    /// last. One that was made anew has another id.
+    ids: Mutex<BTreeMap<HostName, (Region, Key, String)>>,
+    topology: String,
     /// Hosts of regions that could not be asked which instances there are.
     unseen: BTreeMap<HostName, PortError>,
 }
@@ -39,7 +46,8 @@ impl Instances {
         let hosts = found.inventory.hosts.values();
         let ids = hosts.filter_map(|host| {
             let id = host.instance_id.clone()?;
-            Some((host.name.clone(), (host.region.clone(), id)))
+            let key = instance_key(topology.host(host.name.as_str())?);
+            Some((host.name.clone(), (host.region.clone(), key, id)))
         });
         let missing = topology.hosts().filter_map(|host| {
             let region = &topology.sites.get(&host.site)?.region;
@@ -49,22 +57,43 @@ impl Instances {
         });
         Self {
             clients,
-            ids: ids.collect(),
+            ids: Mutex::new(ids.collect()),
+            topology: topology.name.clone(),
             unseen: missing.collect(),
         }
     }
 
-    fn instance(&self, host: &HostName) -> Result<(&super::aws::Regional, &str), PortError> {
+    fn instance(&self, host: &HostName) -> Result<(&Regional, String), PortError> {
         let absent = || PortError::Absent {
             what: format!("an instance of {host}"),
         };
         let unknown = || self.unseen.get(host).cloned().unwrap_or_else(absent);
-        let (region, id) = self.ids.get(host).ok_or_else(unknown)?;
+        let ids = self.ids.lock().expect("no holder of this lock panics");
+        let (region, _, id) = ids.get(host).ok_or_else(unknown)?;
         let at = self
             .clients
             .ec2(Some(region))
             .map_err(|error| port_error(&error))?;
-        Ok((at, id))
+        Ok((at, id.clone()))
+    }
+
+    /// The instance that was made in the place of one that is gone; from now
+    /// on it is the host's.
+    async fn successor(
+        &self,
+        host: &HostName,
+        at: &Regional,
+    ) -> Result<Option<String>, CloudError> {
+        let instances = machines::facts(at, &self.topology).await?;
+        let mut ids = self.ids.lock().expect("no holder of this lock panics");
+        let Some((_, key, id)) = ids.get_mut(host) else {
+            return Ok(None);
+        };
+        let found = instances.into_iter().find(|found| found.key == *key);
+        Ok(found.map(|found| {
+            id.clone_from(&found.id);
+            found.id
+        }))
     }
 }
 
@@ -150,30 +179,40 @@ fn state(host: &HostName, word: Option<&str>) -> Result<MachineState, PortError>
 impl Machines for Instances {
     async fn state(&self, host: &HostName) -> Result<Machine, PortError> {
         let (at, id) = self.instance(host)?;
-        let checks = tokio::time::timeout(CHECKS, machines::is_impaired(at, id));
-        let (found, impaired) = futures::join!(machines::state(at, id), checks);
-        let found = found.map_err(|error| port_error(&error))?;
+        let checks = tokio::time::timeout(CHECKS, machines::is_impaired(at, &id));
+        let (found, impaired) = futures::join!(machines::state(at, &id), checks);
+        let mut found = found.map_err(|error| port_error(&error))?;
+        let is_gone = found
+            .as_ref()
+            .is_none_or(|(state, _)| state == "terminated");
+        if is_gone {
+            let successor = self.successor(host, at).await;
+            if let Some(id) = successor.map_err(|error| port_error(&error))? {
+                let state = machines::state(at, &id).await;
+                found = state.map_err(|error| port_error(&error))?;
+            }
+        }
         // Without an answer nothing is known against it.
         machine(host, found, matches!(impaired, Ok(Ok(true))))
     }
 
     async fn depose(&self, host: &HostName, by: &Trace) -> Result<(), PortError> {
         let (at, id) = self.instance(host)?;
-        machines::set_tag(at, id, TAG_DEPOSED, &trace_text(by))
+        machines::set_tag(at, &id, TAG_DEPOSED, &trace_text(by))
             .await
             .map_err(|error| port_error(&error))
     }
 
     async fn power_off(&self, host: &HostName) -> Result<(), PortError> {
         let (at, id) = self.instance(host)?;
-        machines::power_off(at, id)
+        machines::power_off(at, &id)
             .await
             .map_err(|error| port_error(&error))
     }
 
     async fn power_on(&self, host: &HostName) -> Result<(), PortError> {
         let (at, id) = self.instance(host)?;
-        machines::power_on(at, id)
+        machines::power_on(at, &id)
             .await
             .map_err(|error| port_error(&error))
     }

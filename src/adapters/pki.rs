@@ -136,6 +136,19 @@ struct Kept {
 }
 
 impl Issued {
+    /// The certificate as it was kept, where it is this subject's and of that
+    /// authority.
+    pub(super) fn kept(text: &str, subject: &Subject, authority: &str) -> Option<Self> {
+        let kept: Kept = serde_json::from_str(text).ok()?;
+        let same = kept.subject == *subject && kept.authority == authority;
+        same.then_some(Self {
+            cert_pem: kept.certificate,
+            key_pem: kept.key,
+            ca_pem: kept.authority,
+            not_after: kept.not_after,
+        })
+    }
+
     /// The last moment at which it is valid.
     #[must_use]
     pub fn not_after(&self) -> Timestamp {
@@ -211,15 +224,8 @@ impl Authority {
 
     /// The kept certificate, when it is still the right one.
     pub(super) fn kept(&self, text: &str, subject: &Subject, now: Timestamp) -> Option<Issued> {
-        let kept: Kept = serde_json::from_str(text).ok()?;
-        let fresh = kept.not_after > now + DAY * RENEWAL_DAYS;
-        let same = kept.subject == *subject && kept.authority == self.certificate_pem;
-        (fresh && same).then_some(Issued {
-            cert_pem: kept.certificate,
-            key_pem: kept.key,
-            ca_pem: kept.authority,
-            not_after: kept.not_after,
-        })
+        let issued = Issued::kept(text, subject, &self.certificate_pem)?;
+        (issued.not_after > now + DAY * RENEWAL_DAYS).then_some(issued)
     }
 
     /// Makes a new key and a certificate for it.

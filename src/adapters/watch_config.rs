@@ -28,6 +28,9 @@ pub struct WatchConfig {
     pub database_password: PathBuf,
     /// Holds the password of the queues.
     pub queue_password: PathBuf,
+    /// Holds what machines need that are made anew, where watchers do that.
+    #[serde(default)]
+    pub vault: Option<PathBuf>,
 }
 
 /// Certificate files, PEM.

@@ -252,6 +252,7 @@ impl Ways<'_> {
             )),
             clock: Arc::new(SystemClock::default()),
             quorum,
+            rebuild: None,
         })
     }
 

@@ -2,6 +2,8 @@
 
 mod hosts;
 
+pub(super) use hosts::{BOOT, booted};
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,

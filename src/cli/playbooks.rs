@@ -362,6 +362,10 @@ fn secrets(
         };
         secrets.tls.insert(host.name.clone(), tls);
     }
+    if topology.replaces_machines() {
+        let carried = vault.to_carry(topology)?;
+        secrets.values.insert("carried_vault".to_owned(), carried);
+    }
     Ok(secrets)
 }
 

@@ -6,6 +6,7 @@ use super::{CommandError, Context, Exit, operating};
 use crate::{
     adapters::{
         notices::{Announcer, NotTaken, Receiver, test_message},
+        rebuild::Rebuilder,
         watch_config::{WatchConfig, WatchConfigError},
         world::{WorldError, watched},
     },
@@ -48,11 +49,17 @@ pub async fn run(context: &Context, args: Args) -> Result<Exit, CommandError> {
     if args.test_notification {
         return test_notification(context, &config, &topology).await;
     }
-    let world = watched(&topology, &config).await?;
+    let mut world = watched(&topology, &config).await?;
     if args.check {
         let line = format!("{} is valid", args.config.display());
         context.ui.data(&line, &serde_json::json!({"valid": true}));
         return Ok(Exit::Success);
+    }
+    if topology.replaces_machines() && config.vault.is_some() {
+        let rebuilder = Rebuilder::new(&args.config);
+        let rebuilder =
+            rebuilder.map_err(|error| CommandError::failed("cannot find this program", &error))?;
+        world.rebuild = Some(Arc::new(rebuilder));
     }
     let receivers = Receiver::all(&topology.watch).await.map_err(not_taken)?;
     let notices = Announcer::new(&topology.name, &config.host, receivers);

@@ -16,24 +16,36 @@ pub enum Healing {
     Start,
     /// It runs and does not work.
     Restart,
+    /// It is gone.
+    Replace,
 }
 
-/// Stop → start → wait. `old` and `new` are both the running primary.
+/// Stop → start → wait, or make → configure → wait. `old` and `new` are both the running primary.
 #[must_use]
 pub fn heal(given: &Move<'_>, host: &Host, healing: Healing) -> Plan {
     let mut plan = Builder::new(given);
     let name = || host.name.clone();
-    let mut after = Vec::new();
-    if healing == Healing::Restart {
-        after.push(plan.add(Forward, &[], Step::StopMachine { host: name() }));
+    let steps = match healing {
+        Healing::Start => vec![Step::StartMachine { host: name() }],
+        Healing::Restart => vec![
+            Step::StopMachine { host: name() },
+            Step::StartMachine { host: name() },
+        ],
+        Healing::Replace => vec![
+            Step::MakeMachine { host: name() },
+            Step::Configure { host: name() },
+        ],
+    };
+    let mut last: Vec<usize> = Vec::new();
+    for step in steps {
+        last = vec![plan.add(Forward, &last, step)];
     }
-    let started = plan.add(Forward, &after, Step::StartMachine { host: name() });
     let answers = answers(given.topology, host);
     let step = Step::AwaitHost {
         host: name(),
         answers,
     };
-    plan.add(Forward, &[started], step);
+    plan.add(Forward, &last, step);
     plan.finish(Kind::Heal)
 }
 

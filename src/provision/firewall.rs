@@ -57,7 +57,14 @@ impl Firewall<'_> {
 
     fn bastion(&self) -> BTreeSet<Rule> {
         let networks = self.topology.access.ssh_from.iter();
-        networks.map(|network| from(*network, (SSH, SSH))).collect()
+        let mut rules: BTreeSet<Rule> =
+            (networks.map(|network| from(*network, (SSH, SSH)))).collect();
+        if self.topology.replaces_machines() {
+            // Watchers configure what they make anew, wherever that is.
+            rules.extend(self.of_other_sites((SSH, SSH)));
+            rules.extend(self.of_role(Role::Lb, (SSH, SSH)));
+        }
+        rules
     }
 
     fn load_balancer(&self) -> BTreeSet<Rule> {

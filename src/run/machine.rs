@@ -6,6 +6,7 @@ use crate::{
     coordination::Shared,
     ids::HostName,
     observation::{MachineState, ProxyStatus},
+    ports::rebuild::Rebuild,
     step::Answers,
 };
 
@@ -46,6 +47,34 @@ pub(super) async fn start(cx: &Context<'_>, host: &HostName) -> Result<Done, Fai
     until_in(cx, host, |state| state == MachineState::Running).await?;
     let changed = before != MachineState::Running;
     Ok(Done::new(changed, format!("the machine of {host} runs")))
+}
+
+/// Makes a machine where there is none.
+pub(super) async fn make(cx: &Context<'_>, host: &HostName) -> Result<Done, Failure> {
+    let before = cx.world.machines.state(host).await?.state;
+    if before != MachineState::Terminated {
+        let what = format!("the machine of {host} is {}", before.word());
+        return Ok(Done::new(false, what));
+    }
+    spare_writer(cx, host).await?;
+    cx.still_current().await?;
+    rebuild(cx)?.make(host, &cx.run).await?;
+    Ok(Done::new(true, format!("{host} has a new machine")))
+}
+
+/// Configures the host as a deploy does.
+pub(super) async fn configure(cx: &Context<'_>, host: &HostName) -> Result<Done, Failure> {
+    spare_writer(cx, host).await?;
+    cx.still_current().await?;
+    rebuild(cx)?.configure(host, &cx.run).await?;
+    Ok(Done::new(true, format!("{host} is configured")))
+}
+
+fn rebuild<'a>(cx: &Context<'a>) -> Result<&'a dyn Rebuild, Failure> {
+    let rebuild = cx.world.rebuild.as_deref();
+    rebuild.ok_or_else(|| {
+        Failure::refused("machines are made anew by watchers, or by hand: hafail deploy")
+    })
 }
 
 async fn until_in(

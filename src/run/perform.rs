@@ -57,6 +57,8 @@ async fn act(cx: &Context<'_>, step: &Step) -> Result<Done, Failure> {
         Step::VerifyWrites { site } => verify::writes(cx, site).await,
         Step::StopMachine { host } => machine::stop(cx, host).await,
         Step::StartMachine { host } => machine::start(cx, host).await,
+        Step::MakeMachine { host } => machine::make(cx, host).await,
+        Step::Configure { host } => machine::configure(cx, host).await,
         Step::AwaitHost { host, answers } => machine::answers(cx, host, answers).await,
     }
 }

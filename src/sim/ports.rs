@@ -45,6 +45,7 @@ pub(super) fn world(sim: &Sim) -> World {
 pub(super) fn world_of(party: Party, inventory: Inventory) -> World {
     let shared = Arc::new(party);
     World {
+        rebuild: None,
         inventory,
         guards: shared.clone(),
         machines: shared.clone(),

@@ -86,6 +86,8 @@ pub enum HealMode {
     Off,
     /// They start one that is stopped, and restart one that is impaired.
     Start,
+    /// They also make one anew that is gone.
+    Replace,
 }
 
 /// Healing of machines, within limits.
@@ -171,6 +173,12 @@ impl Site {
 }
 
 impl Topology {
+    /// Whether watchers make machines anew.
+    #[must_use]
+    pub fn replaces_machines(&self) -> bool {
+        self.coordination == Coordination::Etcd && self.watch.heal.mode == HealMode::Replace
+    }
+
     /// The sites that serve users.
     pub fn serving_sites(&self) -> impl Iterator<Item = &Site> {
         self.sites.values().filter(|site| site.serves())

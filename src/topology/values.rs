@@ -320,9 +320,10 @@ choices! {
         "automatic" => Self::Automatic,
         "observe" => Self::Observe,
     }
-    HealMode as "off or start" {
+    HealMode as "off, start or replace" {
         "off" => Self::Off,
         "start" => Self::Start,
+        "replace" => Self::Replace,
     }
     OnStandbyLoss as "degrade or block" {
         "degrade" => Self::Degrade,

@@ -1,7 +1,7 @@
 """The account, looked at and acted on from outside hafail.
 
 usage: account.py count DEPLOYMENT       numbers of tagged things, as JSON
-       account.py off|on DEPLOYMENT HOST  power of one instance
+       account.py off|on|end DEPLOYMENT HOST  power, or the end, of one instance
        account.py make-zone|remove-zone|records ZONE
 """
 
@@ -53,6 +53,8 @@ def power(action, deployment, host):
                 InstanceIds=found, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
             )
             ec2.start_instances(InstanceIds=found)
+        if found and action == "end":
+            ec2.terminate_instances(InstanceIds=found)
         if found:
             return found
     sys.exit(f"{deployment} has no instance {host}")
@@ -72,7 +74,7 @@ def zone(action, name):
 def main(action, *rest):
     if action == "count":
         return count(*rest)
-    return power(action, *rest) if action in ("off", "on") else zone(action, *rest)
+    return power(action, *rest) if action in ("off", "on", "end") else zone(action, *rest)
 
 
 if __name__ == "__main__":

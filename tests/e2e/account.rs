@@ -34,6 +34,11 @@ pub fn power_on(deployment: &str, host: &str) {
     script(&["on", deployment, host]);
 }
 
+/// Ends a host with its disk, for good.
+pub fn terminate(deployment: &str, host: &str) {
+    script(&["end", deployment, host]);
+}
+
 /// Makes a hosted zone, as a user of hafail would have one already.
 pub fn make_zone(name: &str) {
     script(&["make-zone", name]);

@@ -230,6 +230,8 @@ pub fn faults_of(step: &Step) -> Vec<Fault> {
         | Step::Rejoin { host, .. }
         | Step::StopMachine { host }
         | Step::StartMachine { host }
+        | Step::MakeMachine { host }
+        | Step::Configure { host }
         | Step::AwaitHost { host, .. } => on(host),
     }
 }

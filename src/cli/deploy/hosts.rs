@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// How long a new instance may take until it answers by SSH.
-const BOOT: Duration = Duration::from_secs(300);
+pub(in crate::cli) const BOOT: Duration = Duration::from_secs(300);
 /// How long hosts of an earlier run may take: one may be booting still.
 const SETTLED: Duration = Duration::from_secs(30);
 
@@ -73,7 +73,7 @@ pub(super) async fn configure(
 
 /// Waits until a host runs a command. What a boot mends by itself is retried;
 /// a wrong host key is not.
-async fn booted(
+pub(in crate::cli) async fn booted(
     ssh: &dyn Remote,
     host: &HostName,
     patience: Duration,

@@ -40,7 +40,7 @@ pub(super) fn react(
     let mut waits = Reaction::Rest;
     for (host, how) in dead {
         let since = *memory.dead.entry(host.name.clone()).or_insert(now);
-        match healing(view, holder, host, how) {
+        match healing(view, holder, policy, host, how) {
             Ok(_) if now.saturating_sub(since) < policy.heal.after => {
                 let after = policy.heal.after.as_secs();
                 let said = evidence(view, host, how);
@@ -136,6 +136,7 @@ pub fn is_away(seen: &ProxyStatus, host: &HostName) -> bool {
 fn healing(
     view: &View<'_>,
     holder: &RightHolder,
+    policy: &Policy,
     host: &Host,
     how: Dead,
 ) -> Result<Healing, String> {
@@ -153,6 +154,8 @@ fn healing(
     match how {
         Dead::Stopped => Ok(Healing::Start),
         Dead::Impaired => Ok(Healing::Restart),
+        // A standby that is gone has lost what it had: nothing is destroyed.
+        Dead::Gone if policy.heal.mode == HealMode::Replace => Ok(Healing::Replace),
         Dead::Gone => Err(format!("{said}: hafail deploy makes it anew")),
     }
 }

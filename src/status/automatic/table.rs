@@ -98,12 +98,14 @@ fn missed((watcher, said): (&HostName, &Said)) -> Option<String> {
 
 /// “start after 120 s; 1 of 3 within 30 min: site1-app (2026-…)”
 fn healing(heal: &Heal, known: &Automatic) -> String {
-    let HealMode::Start = heal.mode else {
-        return "off".to_owned();
+    let mode = match heal.mode {
+        HealMode::Off => return "off".to_owned(),
+        HealMode::Start => "start",
+        HealMode::Replace => "start or replace",
     };
     let hosts: BTreeSet<_> = known.healed.iter().map(|healed| &healed.host).collect();
     let mut text = format!(
-        "start after {} s; {} of {} within {} min",
+        "{mode} after {} s; {} of {} within {} min",
         heal.after.as_secs(),
         hosts.len(),
         heal.at_most,

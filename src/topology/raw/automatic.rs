@@ -66,7 +66,9 @@ record! {
     /// Self-healing of machines: one at a time, never the primary's.
     Heal {
         /// `off`; `start`: one that is stopped is started, one that is
-        /// impaired restarted. Default: start.
+        /// impaired restarted; `replace`: also, one that is gone is made
+        /// anew, for which watchers get the SSH key and all passwords.
+        /// Default: start.
         mode: Option<At<HealMode>>,
         /// How long a machine must stay dead. Default: 2m.
         after: Option<At<Time>>,

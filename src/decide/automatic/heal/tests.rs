@@ -341,6 +341,34 @@ fn what_is_gone_is_told() {
 }
 
 #[test]
+fn a_machine_that_is_gone_is_made_anew_where_that_is_stated() {
+    for name in [
+        "site1-app",
+        "site1-lb",
+        "site2-queue",
+        "site2-db",
+        "witness",
+    ] {
+        let mut scene = Scene::new().state(name, MachineState::Terminated);
+        scene.policy.heal.mode = HealMode::Replace;
+        assert_eq!(
+            steps(&scene.at_last()),
+            [name, "make-machine", "configure", "await-host"]
+        );
+    }
+    let mut scene = Scene::new().state("site1-db", MachineState::Terminated);
+    scene.policy.heal.mode = HealMode::Replace;
+    waits(&scene.at_last(), "site1-db holds the right to write");
+    let mut scene = Scene::new().state("site1-app", MachineState::Stopped);
+    scene.policy.heal.mode = HealMode::Replace;
+    assert_eq!(
+        steps(&scene.at_last())[1],
+        "start-machine",
+        "what is there is kept"
+    );
+}
+
+#[test]
 fn nothing_is_healed_where_that_is_off_or_held_back() {
     let stopped = || Scene::new().state("site1-app", MachineState::Stopped);
     let mut scene = stopped();
