@@ -47,9 +47,10 @@ impl Watcher {
                 Err(format!("run {run} needs the primary, which is gone"))
             }
         };
-        // Whatever it wrote is read anew, and what it healed is looked at.
+        // Whatever it wrote is read anew, and what it healed or moved is looked
+        // at: by what was last seen of it, it would be done again and again.
         self.past = None;
-        if matches!(act, Act::Run(plan) if plan.heals().is_some()) {
+        if matches!(act, Act::Run(plan) if plan.heals().is_some() || plan.moves_records()) {
             self.looks = 0;
         }
         let now = self.world.clock.now();

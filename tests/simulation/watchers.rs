@@ -79,6 +79,17 @@ fn a_lost_site_is_failed_over_and_rejoined_by_itself() {
     assert_eq!(core.state.ledger.violations, [], "{}", core.story());
 }
 
+/// The names follow the primary out of a site that is cut off, once.
+#[test]
+fn names_that_have_moved_are_not_moved_again() {
+    let sim = world(None);
+    set(&sim, &Fault::PlaceIsolated(site("site1")), true);
+    sim.pass(seconds(40));
+    assert_eq!(done(&sim).1, 1, "{}", sim.lock().story());
+    // The failover, and perhaps a redirect when two places had spoken.
+    assert!(done(&sim).0 <= 2, "{}", sim.lock().story());
+}
+
 /// The leader dies, or sleeps, at each record of its failover; another one
 /// goes on, and all is as it would have been.
 #[test]
