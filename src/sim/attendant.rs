@@ -207,7 +207,7 @@ impl Attendant {
         let to = host.clone();
         let _: Option<OrderAnswer> = self
             .ask(host, move |core, sim, answer| {
-                take_order(core, sim, &to, request, answer);
+                take_order(core, sim, &to, request.clone(), answer);
             })
             .await;
     }
@@ -216,7 +216,7 @@ impl Attendant {
     async fn ask<T: Send + 'static>(
         &self,
         host: &HostName,
-        what: impl FnOnce(&mut Core, &Sim, Answer<T>) + Send + 'static,
+        what: impl Fn(&mut Core, &Sim, Answer<T>) + Send + Sync + 'static,
     ) -> Option<T> {
         let slot = Slot::default();
         {
@@ -227,26 +227,31 @@ impl Attendant {
             let (way, back) = (core.way_between(), core.way_between());
             let late = core.is_lost().then(|| core.rng.between(100, 5_000));
             let way = way + Duration::from_millis(late.unwrap_or(0));
-            let slot = slot.clone();
-            core.look_later(way, move |core| {
-                if lost || !core.state.is_on(&to) || !core.state.passes(&from, &to) {
-                    return;
-                }
-                let at = to.clone();
-                let arrive = move |core: &mut Core| {
-                    if core.state.guards[&at].process.is_none() {
-                        return core.answer_later(back, slot, None);
+            let again = core.comes_again().map(|again| way + again);
+            let what = Arc::new(what);
+            for way in [Some(way), again].into_iter().flatten() {
+                let (from, to, sim) = (from.clone(), to.clone(), sim.clone());
+                let (what, slot) = (what.clone(), slot.clone());
+                core.look_later(way, move |core| {
+                    if lost || !core.state.is_on(&to) || !core.state.passes(&from, &to) {
+                        return;
                     }
-                    let host = at.clone();
-                    let answer = move |core: &mut Core, value: T| {
-                        if core.state.passes(&host, &from) && !core.is_lost() {
-                            core.answer_later(back, slot, Some(value));
+                    let at = to.clone();
+                    let arrive = move |core: &mut Core| {
+                        if core.state.guards[&at].process.is_none() {
+                            return core.answer_later(back, slot, None);
                         }
+                        let host = at.clone();
+                        let answer = move |core: &mut Core, value: T| {
+                            if core.state.passes(&host, &from) && !core.is_lost() {
+                                core.answer_later(back, slot, Some(value));
+                            }
+                        };
+                        what(core, &sim, Box::new(answer));
                     };
-                    what(core, &sim, Box::new(answer));
-                };
-                machine::at(core, &to, Box::new(arrive));
-            });
+                    machine::at(core, &to, Box::new(arrive));
+                });
+            }
         }
         slot.await
     }

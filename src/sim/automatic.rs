@@ -22,9 +22,13 @@ pub(super) fn start(core: &mut Core, sim: &Sim) {
 impl Core {
     /// Notes what the store says of who has every acknowledged commit, for
     /// the checker.
-    pub(super) fn heed_sync(&mut self) {
+    pub(super) fn heed_sync(&mut self, keys: &[String]) {
+        let key = guard::key("sync");
+        if !keys.contains(&key) {
+            return;
+        }
         let quorum = self.state.quorum.as_ref();
-        let text = quorum.and_then(|quorum| quorum.text(&guard::key("sync")));
+        let text = quorum.and_then(|quorum| quorum.text(&key));
         self.state.sync = text.and_then(|text| serde_json::from_str(text).ok());
         self.check_sync();
     }

@@ -1,20 +1,28 @@
 //! The invariants, looked at after every event and at the end.
 
-use std::{fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use crate::{
-    coordination::Primary,
     ids::{Epoch, HostName},
     order::{OrderRequest, PostgresState},
-    topology::{Replication, Role},
+    topology::Replication,
 };
 
 use super::{
     Core, State,
     clients::{Vote, Waiting},
-    database::RECORD,
-    guard,
 };
+
+mod evidence;
+mod health;
+mod promotion;
+mod runs;
+
+use evidence::Evidence;
+pub use promotion::Promotion;
+pub(super) use promotion::promotion;
+pub use runs::Run;
+pub(super) use runs::is_heeded;
 
 /// So many newest writes are looked for whenever the set changes.
 const RECENT: usize = 200;
@@ -45,21 +53,15 @@ pub struct Ledger {
     /// What was told to load balancers and guards, for comparing with plans.
     pub orders: Vec<(HostName, OrderRequest)>,
     /// By guard: newest epoch of an obeyed order.
-    newest: std::collections::BTreeMap<HostName, Epoch>,
+    newest: BTreeMap<HostName, Epoch>,
     pub promotions: Vec<Promotion>,
     pub violations: Vec<Violation>,
-    /// Acknowledged writes that the operator permitted to lose; none: no end.
-    pub allowance: Option<u64>,
-    /// By run: whether it is a switchover, and whether it recorded a proof.
-    pub runs: std::collections::BTreeMap<String, (bool, bool)>,
-}
-
-/// A promotion as it truly was.
-#[derive(Clone, Debug)]
-pub struct Promotion {
-    pub host: HostName,
-    /// Acknowledged writes that the new primary lacks.
-    pub lost: Vec<u64>,
+    /// By run: bytes of acknowledged writes that its operator permitted to
+    /// lose; none: no end.
+    pub allowances: BTreeMap<String, Option<u64>>,
+    /// What journals say.
+    pub runs: BTreeMap<String, Run>,
+    evidence: Evidence,
 }
 
 impl Ledger {
@@ -120,14 +122,6 @@ pub(super) fn instant(core: &mut Core) {
 }
 
 impl State {
-    /// The store says that this host has the right to write.
-    fn is_held_by(&self, host: &HostName) -> bool {
-        let quorum = self.quorum.as_ref();
-        let text = quorum.and_then(|quorum| quorum.text(&guard::key("primary")));
-        let primary: Option<Primary> = text.and_then(|text| serde_json::from_str(text).ok());
-        primary.is_some_and(|primary| &primary.host == host)
-    }
-
     /// Hosts that can acknowledge a write at this instant.
     pub fn writers(&self) -> impl Iterator<Item = &HostName> {
         self.databases
@@ -146,73 +140,6 @@ impl State {
                 || names
                     .iter()
                     .any(|name| self.streams(&self.databases[name], database)))
-    }
-}
-
-/// What must hold when a database is promoted, seen from above.
-pub(super) fn promotion(state: &mut State, host: &HostName) {
-    let run = (state.ledger.orders.last()).map(|(_, request)| request.run.clone());
-    let run = run.and_then(|run| state.ledger.runs.get(&run).copied());
-    let (switchover, mut proof) = run.unwrap_or_default();
-    if state.quorum.is_some() {
-        let right = state.is_held_by(host);
-        // Whoever follows no run has no journal.
-        proof = right && (proof || !state.settings.watched);
-    }
-    let lost = newly_lost(state, host);
-    loss_is_within_budget(state, host, lost.len(), switchover);
-    let others = state.databases.values().filter(|other| &other.host != host);
-    let mut writing =
-        others.filter(|other| state.runs(&other.host) && other.state == PostgresState::Primary);
-    let writing = writing.next().map(|other| other.host.clone());
-    if !proof || writing.is_some() {
-        let what = format!(
-            "{host} was promoted; proof in the journal: {proof}; still primary: {writing:?}"
-        );
-        state.ledger.violated("no_promotion_without_proof", what);
-    }
-    state.ledger.promotions.push(Promotion {
-        host: host.clone(),
-        lost,
-    });
-}
-
-/// Acknowledged writes that the host lacks and that no promotion before lost.
-fn newly_lost(state: &State, host: &HostName) -> Vec<u64> {
-    let log = &state.databases[host];
-    let promotions = state.ledger.promotions.iter();
-    let already: Vec<u64> = promotions.flat_map(|p| p.lost.clone()).collect();
-    let acknowledged = state.ledger.acknowledged.iter().map(|(id, _)| *id);
-    acknowledged
-        .filter(|id| !log.has(*id) && !already.contains(id))
-        .collect()
-}
-
-fn loss_is_within_budget(state: &mut State, host: &HostName, lost: usize, switchover: bool) {
-    let database = &state.topology().database;
-    let synchronous = database.replication == Replication::Synchronous;
-    let budget = if synchronous {
-        0
-    } else {
-        database.maximum_lag_on_failover
-    };
-    let limit = if switchover || (synchronous && state.quorum.is_some()) {
-        Some(0)
-    } else if state.quorum.is_some() {
-        // Nobody in this world has measured the lag.
-        None
-    } else {
-        state.ledger.allowance.map(|a| a.max(budget))
-    };
-    let bytes = lost as u64 * RECORD;
-    if limit.is_some_and(|limit| bytes > limit) {
-        let invariant = if synchronous {
-            "no_acknowledged_loss_in_sync_mode"
-        } else {
-            "loss_within_budget_in_async_mode"
-        };
-        let what = format!("{host} lacks {lost} acknowledged writes ({bytes} bytes)");
-        state.ledger.violated(invariant, what);
     }
 }
 
@@ -245,93 +172,5 @@ impl Core {
             let ledger = &mut self.state.ledger;
             ledger.violated("no_acknowledged_loss_in_sync_mode", what);
         }
-    }
-
-    /// Whether everything is as it should be once faults have ended.
-    ///
-    /// # Errors
-    /// What is not.
-    pub fn is_healthy(&self) -> Result<(), String> {
-        let state = &self.state;
-        let primaries: Vec<_> = state
-            .databases
-            .values()
-            .filter(|d| d.state == PostgresState::Primary)
-            .collect();
-        let [primary] = primaries.as_slice() else {
-            return Err(format!("there are {} primaries", primaries.len()));
-        };
-        let mut standbys = state.databases.values().filter(|d| d.host != primary.host);
-        if let Some(standby) = standbys.find(|standby| !state.streams(standby, primary)) {
-            return Err(format!("{} does not stream", standby.host));
-        }
-        let synchronous = state.topology().database.replication == Replication::Synchronous;
-        if synchronous && primary.synchronous.is_empty() {
-            return Err(format!("commits on {} wait for nobody", primary.host));
-        }
-        if state.settings.automatic.is_some() {
-            // Queues follow by orders, which nobody gives here.
-            return state.is_settled(&primary.host);
-        }
-        state.parts_follow(&primary.host)
-    }
-}
-
-impl State {
-    /// Automatic mode: the primary has the right, and the store knows who has
-    /// every acknowledged commit.
-    fn is_settled(&self, primary: &HostName) -> Result<(), String> {
-        if !self.is_held_by(primary) {
-            return Err(format!("{primary} writes, and the store does not know"));
-        }
-        let synchronous = self.topology().database.replication == Replication::Synchronous;
-        let known = self.sync.as_ref();
-        let members = known.filter(|sync| &sync.primary == primary);
-        if synchronous && members.is_none_or(|sync| sync.members.is_empty()) {
-            return Err(format!("nobody is known to have what {primary} has"));
-        }
-        Ok(())
-    }
-
-    fn parts_follow(&self, primary: &HostName) -> Result<(), String> {
-        let site = self.site_of(primary);
-        let queue = self.host_in(&site, Role::Queue);
-        for lb in self.proxies.keys() {
-            for (backend, wanted) in [
-                (crate::step::Backend::Database, primary),
-                (crate::step::Backend::Queue, &queue),
-            ] {
-                let routed: Vec<_> = self.proxies[lb].usable(backend).collect();
-                if routed != [wanted.as_str()] {
-                    return Err(format!("{lb} sends {backend:?} to {routed:?}"));
-                }
-            }
-        }
-        if self.queues[&queue].of.is_some() {
-            return Err(format!("{queue} is not the active queue"));
-        }
-        let copies = self.queues.iter().filter(|(host, _)| **host != queue);
-        if let Some((copy, _)) = copies
-            .into_iter()
-            .find(|(_, copy)| copy.of.as_ref() != Some(&queue))
-        {
-            return Err(format!("{copy} does not copy {queue}"));
-        }
-        Ok(())
-    }
-
-    /// Accepted votes that the active queue lacks.
-    #[must_use]
-    pub fn lost_votes(&self) -> usize {
-        let active = self.queues.values().find(|queue| queue.of.is_none());
-        let Some(active) = active else {
-            return 0;
-        };
-        let has: std::collections::BTreeSet<_> = active.log.iter().map(|(id, _)| *id).collect();
-        self.ledger
-            .votes_accepted
-            .iter()
-            .filter(|id| !has.contains(id))
-            .count()
     }
 }

@@ -142,7 +142,7 @@ impl State {
             return false;
         };
         let serves = self.databases[&host].state == PostgresState::Primary;
-        if !serves || !self.connected(&place.lb, &host) || self.disk_hangs(&host) {
+        if !serves || !self.connected(&place.lb, &host) || !self.takes_writes(&host) {
             return false;
         }
         let id = self.ledger.next_id();

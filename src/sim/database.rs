@@ -44,6 +44,10 @@ pub struct Database {
     drains_until: Duration,
     pub synchronous: Vec<HostName>,
     pub streaming: bool,
+    /// Since when, for the checker.
+    pub(super) streams_since: Option<Duration>,
+    /// As a standby it receives nothing, whatever is well.
+    pub stalled: bool,
     /// PostgreSQL does not start or stop properly.
     pub broken: bool,
     /// pg_rewind fails here.
@@ -85,6 +89,8 @@ impl Database {
             drains_until: Duration::ZERO,
             synchronous: if waits { others } else { Vec::new() },
             streaming: !is_primary,
+            streams_since: (!is_primary).then_some(Duration::ZERO),
+            stalled: false,
             broken: false,
             rewind_fails: false,
         }
@@ -232,16 +238,24 @@ impl State {
     #[must_use]
     pub fn streams(&self, standby: &Database, primary: &Database) -> bool {
         standby.upstream() == Some(&primary.host)
+            && self.receives(standby)
             && primary.state == PostgresState::Primary
             && self.connected(&standby.host, &primary.host)
             && is_prefix(&standby.log, &primary.log)
+    }
+
+    /// It could write down what it receives.
+    fn receives(&self, standby: &Database) -> bool {
+        !standby.stalled && self.takes_writes(&standby.host)
     }
 
     /// The log flows to whoever follows.
     pub(super) fn replicate(&mut self, now: Duration) {
         for standby in 0..self.databases.len() {
             let from = self.sender(standby, now);
-            self.databases.at_mut(standby).streaming = from.is_some();
+            let database = self.databases.at_mut(standby);
+            database.streaming = from.is_some();
+            database.streams_since = from.and(database.streams_since.or(Some(now)));
             if let Some(primary) = from {
                 self.receive(standby, primary, now);
             }
@@ -255,7 +269,9 @@ impl State {
         let primary = self.databases.at(position);
         let runs = primary.state == PostgresState::Primary;
         let drains = !runs && primary.clean.is_some() && now < primary.drains_until;
-        let linked = (runs || drains) && self.connected(&standby.host, &primary.host);
+        let linked = (runs || drains)
+            && self.receives(standby)
+            && self.connected(&standby.host, &primary.host);
         if !linked || !is_prefix(&standby.log, &primary.log) {
             return None;
         }

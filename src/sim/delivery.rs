@@ -66,9 +66,9 @@ pub(super) async fn deliver<T: Send + 'static>(
     to: Option<&HostName>,
     what: What,
     patience: Duration,
-    effect: impl FnOnce(&mut Core) -> Result<T, PortError> + Send + 'static,
+    effect: impl Fn(&mut Core) -> Result<T, PortError> + Send + Sync + 'static,
 ) -> Result<T, PortError> {
-    let effect = Box::new(|core: &mut Core| Some(effect(core)));
+    let effect = Arc::new(move |core: &mut Core| Some(effect(core)));
     party.must_hold_lock(&what);
     request(party, to, what, patience, Kind::Change, effect).await
 }
@@ -79,14 +79,15 @@ pub(super) async fn ask<T: Send + 'static>(
     to: Option<&HostName>,
     what: What,
     patience: Duration,
-    look: impl FnOnce(&mut Core) -> Result<T, PortError> + Send + 'static,
+    look: impl Fn(&mut Core) -> Result<T, PortError> + Send + Sync + 'static,
 ) -> Result<T, PortError> {
-    let look = Box::new(|core: &mut Core| Some(look(core)));
+    let look = Arc::new(move |core: &mut Core| Some(look(core)));
     request(party, to, what, patience, Kind::Look, look).await
 }
 
-/// What a request does, and its answer; none: that comes later, by itself.
-type Effect<T> = Box<dyn FnOnce(&mut Core) -> Option<Result<T, PortError>> + Send>;
+/// What a request does each time that it arrives, and its answer; none: that
+/// comes later, by itself.
+type Effect<T> = Arc<dyn Fn(&mut Core) -> Option<Result<T, PortError>> + Send + Sync>;
 
 fn request<T: Send + 'static>(
     party: &Party,
@@ -138,15 +139,15 @@ pub(super) async fn order_by_right(
         });
         let (sim, to, answer) = (sim.clone(), host.clone(), slot.clone());
         let asks = party.from.clone();
-        let effect: Effect<OrderAnswer> = Box::new(move |core| {
-            let from = to.clone();
+        let effect: Effect<OrderAnswer> = Arc::new(move |core| {
+            let (from, asks, answer) = (to.clone(), asks.clone(), answer.clone());
             let back = Duration::from_micros(core.rng.between(300, 3000));
             let given = move |core: &mut Core, given| {
                 if answers(core, &from, asks.as_ref()) {
                     core.answer_later(back, answer, Ok(given));
                 }
             };
-            if guard::take_order(core, &sim, &to, request, given).is_none() {
+            if guard::take_order(core, &sim, &to, request.clone(), given).is_none() {
                 let (what, why) = (to.to_string(), "connection refused".to_owned());
                 return Some(Err(PortError::Unreachable { what, why }));
             }
@@ -192,8 +193,30 @@ impl<T: Send + 'static> Request<T> {
             Fate::Arrives => {}
         }
         let answered = !matches!(fate, Fate::AnswerLost);
-        let kind = self.kind;
+        if let Some(again) = core.comes_again() {
+            core.tell(|| format!("comes again {again:?} later: {what}"));
+            let copy = Request {
+                from: self.from.clone(),
+                to: self.to.clone(),
+                what: self.what.clone(),
+                kind: self.kind,
+                effect: self.effect.clone(),
+            };
+            copy.travel(core, slot.clone(), way + again, answered, back);
+        }
+        self.travel(core, slot, way, answered, back);
+    }
+
+    fn travel(
+        self,
+        core: &mut Core,
+        slot: Slot<Result<T, PortError>>,
+        way: Duration,
+        answered: bool,
+        back: Duration,
+    ) {
         let to = self.to.clone();
+        let kind = self.kind;
         let arrive = move |core: &mut Core| self.arrive(core, slot, answered, back);
         core.later_as(kind, way, move |core| match &to {
             Some(host) => machine::at(core, host, Box::new(arrive)),
@@ -247,6 +270,16 @@ fn hears(core: &Core, host: &HostName, from: Option<&HostName>) -> bool {
 fn answers(core: &Core, host: &HostName, to: Option<&HostName>) -> bool {
     let machine = &core.state.machines[host];
     to.map_or(machine.answers, |to| core.state.passes(host, to))
+}
+
+impl Core {
+    /// A message that the network delivers twice: how much later it comes for
+    /// the second time.
+    pub(super) fn comes_again(&mut self) -> Option<Duration> {
+        let chance = self.state.doubling;
+        let twice = chance > 0 && self.rng.permille(chance);
+        twice.then(|| Duration::from_millis(self.rng.between(1, 5_000)))
+    }
 }
 
 impl Party {

@@ -56,8 +56,14 @@ pub enum Fault {
     QuorumLost(HostName),
     /// A host does not reach the store: its certificate has ended.
     StoreUnreached(HostName),
+    /// So many per thousand messages arrive twice, the second time late.
+    Doubling(u64),
     /// Writes of the database host's disk do not end.
     DiskHangs(HostName),
+    /// The database host's disk takes no more.
+    DiskFull(HostName),
+    /// A standby runs, and neither receives nor confirms anything.
+    StreamStalled(HostName),
     /// The wall clock is set by so many milliseconds.
     WallStep(HostName, i64),
     /// The watcher of a place dies; its host starts it again.
@@ -135,9 +141,12 @@ impl Fault {
                 }
             }
             Self::StoreUnreached(host) => machine(core, host).shut_out = on,
-            Self::DiskHangs(host) => {
-                let guard = core.state.guards.get_mut(host);
-                guard.expect("a database").disk.hangs = on;
+            Self::Doubling(permille) => core.state.doubling = if on { *permille } else { 0 },
+            Self::DiskHangs(host) => disk(core, host).hangs = on,
+            Self::DiskFull(host) => disk(core, host).full = on,
+            Self::StreamStalled(host) => {
+                let database = core.state.databases.get_mut(host);
+                database.expect("a database").stalled = on;
             }
             Self::WatcherKilled(host) if on => watcher::crash(core, host),
             Self::WatcherStopped(host) => watcher::stop(core, host, on),
@@ -180,6 +189,10 @@ fn broken(core: &mut Core, host: &HostName, on: bool) {
             database.restart();
         }
     }
+}
+
+fn disk<'a>(core: &'a mut Core, host: &HostName) -> &'a mut guard::Disk {
+    &mut core.state.guards.get_mut(host).expect("a database").disk
 }
 
 fn machine<'a>(core: &'a mut Core, host: &HostName) -> &'a mut super::machine::Machine {

@@ -3,6 +3,7 @@
 //! to PostgreSQL is simulated.
 
 mod deploy;
+mod disk;
 mod keep;
 mod orders;
 mod set;
@@ -16,7 +17,7 @@ use crate::{
     ids::{Epoch, HostName},
     order::{LeaseStatus, PostgresState, WantedRole},
     ports::quorum::LeaseId,
-    right::{Holding, Moment, Promise, Standing, Terms},
+    right::{Holding, Moment, Standing, Terms},
 };
 
 use super::{
@@ -25,6 +26,7 @@ use super::{
 };
 
 pub(super) use deploy::{deploy, key};
+pub use disk::Disk;
 pub(super) use orders::take_order;
 
 /// What a guard knows, and what is remembered for it.
@@ -44,17 +46,6 @@ pub struct Guard {
     by_promises: bool,
     set: set::Set,
     pub disk: Disk,
-}
-
-/// What is on the disk of a guard's host.
-#[derive(Clone, Debug, Default)]
-pub struct Disk {
-    right: Option<Right>,
-    promise: Option<Promise>,
-    /// The epoch of the right that an order gave, and the boot.
-    grant: Option<(Epoch, u32)>,
-    /// It takes no writes.
-    pub hangs: bool,
 }
 
 /// A right with its deadline.
@@ -217,7 +208,8 @@ impl Core {
         let until = holding.until;
         self.guard(host).by_promises = holding.by_promises;
         self.guard(host).deadline = Some(until);
-        if self.state.settings.mutation != Some(Mutation::NoDeadMan) {
+        let none = [Mutation::NoDeadMan, Mutation::SkipKill].map(Some);
+        if !none.contains(&self.state.settings.mutation) {
             self.mind_deadline(host);
         }
     }
@@ -387,14 +379,5 @@ impl Program {
 
     fn now(&self) -> Moment {
         self.sim.lock().deadline_clock(&self.host)
-    }
-
-    /// Waits until the disk takes a write, and writes.
-    async fn remember(&self, change: impl FnOnce(&mut Disk) + Send) {
-        while self.sim.lock().state.guards[&self.host].disk.hangs {
-            self.sleep(Duration::from_millis(20)).await;
-        }
-        self.sleep(Duration::from_millis(1)).await;
-        change(&mut self.sim.lock().guard(&self.host).disk);
     }
 }

@@ -59,11 +59,19 @@ pub enum Mutation {
     /// Watchers work on runs without taking the lock.
     ResumeWithoutLock,
     IgnoreCooldown,
+    /// Nothing kills PostgreSQL when the right ends.
+    SkipKill,
+    /// A watcher takes what it does not reach itself for what no place reaches.
+    OneVoice,
+    /// A new leader does not read what a dead one has written.
+    IgnoreJournal,
+    /// A new leader knows nothing of a failover that was not its own.
+    ForgetCooldown,
 }
 
 impl Mutation {
     /// All defects.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 28] = [
         Self::SkipFencing,
         Self::UnknownIsDown,
         Self::AcceptOldEpoch,
@@ -88,6 +96,10 @@ impl Mutation {
         Self::ActWhilePaused,
         Self::ResumeWithoutLock,
         Self::IgnoreCooldown,
+        Self::SkipKill,
+        Self::OneVoice,
+        Self::IgnoreJournal,
+        Self::ForgetCooldown,
     ];
 
     /// What the defect makes of the memory.

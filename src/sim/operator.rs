@@ -177,8 +177,9 @@ impl Operator {
         };
         match self.plan_on(ground, intent) {
             Ok((ground, plan)) => {
-                self.sim.lock().state.ledger.allowance = known;
-                self.run(&ground, plan).await
+                let run = self.new_run(&ground);
+                self.permits(&run, known);
+                self.run_as(run, &ground, plan).await
             }
             Err(refusal) => self.refused(refusal),
         }
@@ -266,21 +267,31 @@ impl Operator {
 
     /// Starts a run of a plan.
     pub async fn run(&self, ground: &Ground, plan: Plan) -> Answer {
-        let now = self.sim.lock().now();
-        let run = RunId(format!("{:010}-{}", now.as_millis(), self.name));
-        let run = if self.is_watched() {
-            let wall = self.world.clock.wall();
-            let digits: String = wall.chars().filter(char::is_ascii_digit).take(14).collect();
-            RunId(format!("{digits}-{}-{}", self.name, ground.next_epoch()))
-        } else {
-            run
-        };
+        self.run_as(self.new_run(ground), ground, plan).await
+    }
+
+    async fn run_as(&self, run: RunId, ground: &Ground, plan: Plan) -> Answer {
         let (who, shown) = (self.who(), plan.digest());
         Self::answer(
             self.runner(&who)
                 .start(run, plan, &shown, ground.next_epoch())
                 .await,
         )
+    }
+
+    fn permits(&self, run: &RunId, loss: Option<u64>) {
+        let ledger = &mut self.sim.lock().state.ledger;
+        ledger.allowances.insert(run.to_string(), loss);
+    }
+
+    fn new_run(&self, ground: &Ground) -> RunId {
+        if self.is_watched() {
+            let wall = self.world.clock.wall();
+            let digits: String = wall.chars().filter(char::is_ascii_digit).take(14).collect();
+            return RunId(format!("{digits}-{}-{}", self.name, ground.next_epoch()));
+        }
+        let now = self.sim.lock().now();
+        RunId(format!("{:010}-{}", now.as_millis(), self.name))
     }
 
     /// Starts a run of a plan, whatever was shown.

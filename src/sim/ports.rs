@@ -159,7 +159,7 @@ impl Machines for Party {
             if machine.denied {
                 return Err(denied("ec2:CreateTags"));
             }
-            machine.deposed = Some(by);
+            machine.deposed = Some(by.clone());
             Ok(())
         })
         .await

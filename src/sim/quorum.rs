@@ -209,6 +209,18 @@ impl Quorum {
         below.any(|(_, value)| value.modified > after)
     }
 
+    /// Names and texts of the keys below a prefix, for the checker.
+    pub(super) fn below(&self, prefix: &str) -> impl Iterator<Item = (&str, &str)> {
+        let values = self.values.range(prefix.to_owned()..);
+        values.map_while(move |(key, value)| Some((key.strip_prefix(prefix)?, value.text.as_str())))
+    }
+
+    /// The key is not there, or was not until it was last written.
+    pub(super) fn is_anew(&self, key: &str) -> bool {
+        let value = self.values.get(key);
+        value.is_none_or(|value| value.created == value.modified)
+    }
+
     /// The text of a key, for the checker, which knows everything.
     #[must_use]
     pub fn text(&self, key: &str) -> Option<&str> {

@@ -14,6 +14,8 @@ use super::{
 
 /// Commands begin within this time, and faults end.
 const TROUBLE: Duration = Duration::from_secs(45);
+/// When the world begins.
+const BEGIN: Duration = Duration::from_secs(1);
 /// Clients are busy so long before a fault, which then hits what is under way.
 const BEFORE: Duration = Duration::from_millis(100);
 /// Without faults, everything automatic is well again within this time.
@@ -176,7 +178,10 @@ impl<'a> Stage<'a> {
             self.sim.pass(step.wait);
             self.act(&step.act);
         }
-        let left = TROUBLE.saturating_sub(self.sim.lock().now());
+        let troubles = self.script.troubles.iter();
+        let last = troubles.map(|(_, trouble)| BEGIN + trouble.end).max();
+        let left = last.unwrap_or_default().min(TROUBLE);
+        let left = left.saturating_sub(self.sim.lock().now());
         self.sim.pass(left + Duration::from_secs(2));
         self.ann.interrupt.clear();
     }
@@ -285,6 +290,16 @@ impl<'a> Stage<'a> {
         if lost > 0 && self.script.mode == Mode::Manual {
             let what = format!("{lost} votes that a copy had confirmed");
             core.state.ledger.violated("no_accepted_vote_lost", what);
+        }
+        let mut journals = self.ann.store.local_journals();
+        journals.append(&mut self.ben.store.local_journals());
+        if self.script.mode == Mode::Watched {
+            journals.append(&mut core.shared_journals());
+        }
+        let ledger = &mut core.state.ledger;
+        ledger.orders_are_of_plans();
+        for (run, lines) in &journals {
+            ledger.has_run(run, lines);
         }
         let ledger = &core.state.ledger;
         if ledger.violations.is_empty() {

@@ -99,6 +99,8 @@ pub struct State {
     pub ledger: Ledger,
     /// Per thousand requests whose answer, or the request itself, is lost.
     pub unreliable: u64,
+    /// Per thousand messages that arrive twice.
+    pub doubling: u64,
     /// Writes that load balancers hold.
     pub(super) held: Vec<Held>,
     /// When the world next changes by itself.
@@ -187,6 +189,7 @@ impl State {
             cuts: Cuts::default(),
             ledger: Ledger::default(),
             unreliable: 0,
+            doubling: 0,
             held: Vec::new(),
             due: Duration::ZERO,
             touched: false,
@@ -236,12 +239,6 @@ impl State {
     #[must_use]
     pub fn is_on(&self, host: &HostName) -> bool {
         self.machines[host].on
-    }
-
-    /// PostgreSQL there cannot write.
-    #[must_use]
-    pub fn disk_hangs(&self, host: &HostName) -> bool {
-        self.guards.get(host).is_some_and(|guard| guard.disk.hangs)
     }
 
     #[must_use]

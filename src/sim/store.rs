@@ -11,11 +11,10 @@ use async_trait::async_trait;
 use crate::{
     coordination::SharedJournals,
     journal::{Entry, Event},
-    plan::Kind,
     ports::store::{Holder, RunId, Store, StoreError},
 };
 
-use super::{Sim, fault::Fault};
+use super::{Sim, check, fault::Fault};
 
 /// When the runner dies: at its nth record (from 1), before or after that
 /// record is durable.
@@ -147,6 +146,11 @@ impl SimStore {
         self.inner().journals.values().map(Vec::len).sum()
     }
 
+    /// The journals at this desk.
+    pub(super) fn local_journals(&self) -> BTreeMap<RunId, Vec<String>> {
+        self.inner().journals.clone()
+    }
+
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().expect("nobody panics in here")
     }
@@ -167,7 +171,7 @@ impl SimStore {
                     .push(line.clone());
                 if self.is_heeded(&inner, line) {
                     let entry: Entry = serde_json::from_str(line).expect("our own line");
-                    self.note(run, &entry);
+                    self.sim.lock().note_entry(run, &entry);
                     begin_fault(&self.sim, &mut inner, &entry);
                 }
             }
@@ -188,25 +192,7 @@ impl SimStore {
     fn is_heeded(&self, inner: &Inner, line: &str) -> bool {
         let mut core = self.sim.lock();
         core.stir();
-        inner.fault.is_some()
-            || core.is_told()
-            || line.contains("run-started")
-            || line.contains("proof-recorded")
-    }
-
-    /// Tells the checker what it must know.
-    fn note(&self, run: &RunId, entry: &Entry) {
-        let mut core = self.sim.lock();
-        let runs = &mut core.state.ledger.runs;
-        match &entry.event {
-            Event::RunStarted(started) => {
-                let switchover = started.plan.kind == Kind::Switchover;
-                runs.insert(started.run.to_string(), (switchover, false));
-            }
-            Event::ProofRecorded(_) => runs.entry(run.to_string()).or_default().1 = true,
-            _ => {}
-        }
-        core.tell(|| format!("journal: {}", describe(&entry.event)));
+        inner.fault.is_some() || core.is_told() || check::is_heeded(line)
     }
 }
 

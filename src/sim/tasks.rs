@@ -39,6 +39,7 @@ pub(super) struct Tasks {
 
 struct Task {
     process: Process,
+    waker: Waker,
     program: Option<Program>,
 }
 
@@ -59,8 +60,16 @@ impl Wake for Bell {
 impl Tasks {
     fn add(&mut self, process: Process, program: Program) {
         self.next += 1;
-        let program = Some(program);
-        self.programs.insert(self.next, Task { process, program });
+        let bell = Bell {
+            task: self.next,
+            woken: self.woken.clone(),
+        };
+        let task = Task {
+            process,
+            waker: Waker::from(Arc::new(bell)),
+            program: Some(program),
+        };
+        self.programs.insert(self.next, task);
         let mut woken = self.woken.lock().expect("nobody panics in here");
         woken.push(self.next);
     }
@@ -152,17 +161,15 @@ impl Sim {
         let Some(task) = core.tasks.programs.get(&id) else {
             return true;
         };
-        let process = task.process.clone();
-        if !core.is_running(&process) {
+        if !core.is_running(&task.process) {
             return false;
         }
-        let woken = core.tasks.woken.clone();
+        let waker = task.waker.clone();
         let task = core.tasks.programs.get_mut(&id);
         let Some(mut program) = task.and_then(|task| task.program.take()) else {
             return true;
         };
         drop(core);
-        let waker = Waker::from(Arc::new(Bell { task: id, woken }));
         let polled = program.as_mut().poll(&mut Context::from_waker(&waker));
         let mut core = self.lock();
         match polled {

@@ -1,14 +1,13 @@
 //! The real watchers in the simulated world: one in each place, a process
 //! that can be killed, stopped, and ambushed while it writes a journal.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
     coordination::{Leader, prefix},
     decide::{Finding, Policy},
     ids::HostName,
     journal::{Entry, Event},
-    plan::Kind,
     ports::{
         quorum::{Change, Condition, Reading},
         store::{Holder, RunId},
@@ -18,17 +17,18 @@ use crate::{
 };
 
 use super::{
-    Core, Sim,
+    Core, Sim, check,
     clock::ClockOf,
     delivery::Party,
     guard::{NAME, key},
     mutation::Mutation,
     ports,
     quorum::SimQuorum,
-    store::describe,
     tasks::Process,
 };
 
+/// As whom watchers run what they run.
+pub(super) const OPERATOR: &str = "hafail watch";
 /// Between two looks, as in the real world.
 const PERIOD: Duration = Duration::from_secs(1);
 const GLANCE: Duration = Duration::from_millis(250);
@@ -59,7 +59,7 @@ pub(super) fn start(core: &mut Core, sim: &Sim, host: &HostName) {
     let process = core.new_process(host);
     let terms = core.state.settings.automatic.expect("automatic mode");
     let who = Who {
-        operator: "hafail watch".to_owned(),
+        operator: OPERATOR.to_owned(),
         machine: host.to_string(),
         process: u32::try_from(process.number).unwrap_or(u32::MAX),
     };
@@ -246,48 +246,35 @@ impl Core {
     }
 
     fn note_line(&mut self, run: &str, line: &str) {
-        let heeded = line.contains("run-started") || line.contains("proof-recorded");
-        if !heeded && !self.is_told() {
-            return;
+        if check::is_heeded(line) || self.is_told() {
+            let entry: Entry = serde_json::from_str(line).expect("our own line");
+            self.note_entry(&RunId(run.to_owned()), &entry);
         }
-        let entry: Entry = serde_json::from_str(line).expect("our own line");
-        let runs = &mut self.state.ledger.runs;
-        match &entry.event {
-            Event::RunStarted(started) => {
-                runs.insert(
-                    run.to_owned(),
-                    (started.plan.kind == Kind::Switchover, false),
-                );
-                if started.plan.digest() != started.shown {
-                    let what = format!("{run} does not run the plan {}", started.shown);
-                    self.state.ledger.violated("plan_shown_is_plan_run", what);
-                }
-            }
-            Event::ProofRecorded(_) => runs.entry(run.to_owned()).or_default().1 = true,
-            _ => {}
-        }
-        self.tell(|| format!("journal of {run}: {}", describe(&entry.event)));
     }
 
-    /// Runs whose last record does not end them.
-    pub(super) fn open_runs(&self) -> Vec<RunId> {
+    /// The lines of all journals in the store.
+    pub(super) fn shared_journals(&self) -> BTreeMap<RunId, Vec<String>> {
         let runs = format!("{}runs/", prefix(NAME));
-        let all = self.known().all();
-        let mut last = std::collections::BTreeMap::new();
-        for (key, value) in &all.values {
-            let run = key
-                .strip_prefix(&runs)
-                .and_then(|key| key.split('/').next());
-            if let Some(run) = run {
-                last.insert(run.to_owned(), value.text.clone());
-            }
+        let mut all: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (key, text) in self.known().below(&runs) {
+            let run = key.split('/').next().unwrap_or(key);
+            let lines = all.entry(RunId(run.to_owned())).or_default();
+            lines.push(text.to_owned());
         }
-        let open = |text: &str| match serde_json::from_str::<Entry>(text).map(|entry| entry.event) {
-            Ok(Event::Stopped { outcome, .. }) => !outcome.is_final(),
-            _ => true,
-        };
-        let open = last.into_iter().filter(|(_, text)| open(text));
-        open.map(|(run, _)| RunId(run)).collect()
+        all
+    }
+
+    /// The newest run, where its last record does not end it. An older one is
+    /// over, however it ended: a newer epoch has been given out since.
+    pub(super) fn open_run(&self) -> Option<RunId> {
+        let runs = format!("{}runs/", prefix(NAME));
+        // Keys sort by run, then by line.
+        let (key, line) = self.known().below(&runs).last()?;
+        let last = serde_json::from_str(line).map(|entry: Entry| entry.event);
+        match last {
+            Ok(Event::Stopped { outcome, .. }) if outcome.is_final() => None,
+            _ => Some(RunId(key.split('/').next()?.to_owned())),
+        }
     }
 }
 
@@ -297,6 +284,26 @@ pub(super) fn misread(defect: Option<Mutation>, process: &Process, reading: &mut
         Some(Mutation::ActWhilePaused) => drop(reading.values.remove(&key("pause"))),
         Some(Mutation::IgnoreCooldown) => drop(reading.values.remove(&key("cooldown"))),
         Some(Mutation::ResumeWithoutLock) => drop(reading.values.remove(&key("lock"))),
+        Some(Mutation::OneVoice) => {
+            let said = key("said/");
+            let own = reading.values.get(&format!("{said}{}", process.host));
+            let own = own.map(|value| value.text.clone());
+            let all = reading.values.iter_mut();
+            for (_, value) in all.filter(|(key, _)| key.starts_with(&said)) {
+                value.text = own.clone().unwrap_or_else(|| value.text.clone());
+            }
+        }
+        Some(Mutation::IgnoreJournal) => {
+            let (runs, own) = (format!("{}runs/", prefix(NAME)), process.host.as_str());
+            let values = &mut reading.values;
+            values.retain(|key, _| !key.starts_with(&runs) || key.contains(own));
+        }
+        Some(Mutation::ForgetCooldown) => {
+            let cooling = reading.values.get(&key("cooldown"));
+            if cooling.is_some_and(|value| !value.text.contains(process.host.as_str())) {
+                reading.values.remove(&key("cooldown"));
+            }
+        }
         Some(Mutation::ActWithoutLeading) => {
             let said = key(&format!("said/{}", process.host));
             let lease = reading.values.get(&said).and_then(|value| value.lease);

@@ -122,7 +122,7 @@ fn a_set_that_is_written_in_the_wrong_order_is_caught() {
 
 #[test]
 fn a_set_whose_writes_come_true_late_is_caught() {
-    is_caught(Mutation::TrustUnanswered, "converges", 800);
+    is_caught(Mutation::TrustUnanswered, "converges", 2_000);
 }
 
 #[test]
@@ -155,6 +155,11 @@ fn a_right_that_goes_on_without_all_promises_is_caught() {
 #[test]
 fn a_guard_without_a_dead_man_is_caught() {
     is_caught(Mutation::NoDeadMan, "never_two_writers", 0);
+}
+
+#[test]
+fn a_right_whose_end_kills_nothing_is_caught() {
+    is_caught(Mutation::SkipKill, "never_two_writers", 0);
 }
 
 /// The store's leader is frozen, its site is cut off, and it comes back to

@@ -58,7 +58,7 @@ pub(in crate::sim) fn deploy(core: &mut Core, host: &HostName) {
     guard.disk.grant = Some((FIRST, boots));
     guard.held = Some(Held { right, holding });
     core.arm(host, &holding);
-    core.heed_sync();
+    core.heed_sync(&[key("sync")]);
 }
 
 fn put<T: serde::Serialize>(name: &str, value: &T, lease: Option<LeaseId>) -> Change {

@@ -142,14 +142,20 @@ impl Program {
             let (from, to) = (self.host.clone(), peer.clone());
             let (sim, ask, slot) = (self.sim.clone(), ask.clone(), slot.clone());
             let way = core.way_between();
-            core.look_later(way, move |core| {
-                if !core.state.is_on(&to) || !core.state.passes(&from, &to) {
-                    return;
-                }
-                let at = to.clone();
-                let arrive = move |core: &mut Core| promise_at(core, &sim, &at, from, ask, slot);
-                machine::at(core, &to, Box::new(arrive));
-            });
+            let again = core.comes_again().map(|again| way + again);
+            for way in [Some(way), again].into_iter().flatten() {
+                let (from, to, sim) = (from.clone(), to.clone(), sim.clone());
+                let (ask, slot) = (ask.clone(), slot.clone());
+                core.look_later(way, move |core| {
+                    if !core.state.is_on(&to) || !core.state.passes(&from, &to) {
+                        return;
+                    }
+                    let at = to.clone();
+                    let arrive =
+                        move |core: &mut Core| promise_at(core, &sim, &at, from, ask, slot);
+                    machine::at(core, &to, Box::new(arrive));
+                });
+            }
         }
         slot.await
     }
@@ -166,7 +172,9 @@ impl Program {
             guard.held = None;
             core.tell(|| format!("{} loses the right to write: {why}", self.host));
         }
-        self.stand_back(held).await;
+        if self.mutation() != Some(Mutation::SkipKill) {
+            self.stand_back(held).await;
+        }
         if why == Stop::Deadline {
             let _ = self.shared.quorum.revoke(held.right.lease).await;
         }
@@ -202,7 +210,12 @@ impl Program {
     }
 
     /// Not one that was taken since: a hung disk may hold this up for long.
-    async fn forget_right(&self, right: crate::coordination::Right) {
+    pub(super) async fn forget_right(&self, right: crate::coordination::Right) {
+        if self.sim.lock().state.disk_is_full(&self.host) {
+            // Tried again by the supervisor: whoever is to be primary is not
+            // taken in as a standby.
+            return;
+        }
         {
             let mut core = self.sim.lock();
             let database = core.state.databases.get_mut(&self.host);
@@ -242,7 +255,7 @@ fn promise_at(
             let guard = core.guard(&host);
             if guard.turn {
                 Err(NoPromise::Primary)
-            } else if guard.disk.hangs {
+            } else if guard.disk.hangs || guard.disk.full {
                 Err(NoPromise::Forgetful)
             } else {
                 let answer = guard.standing(takes, &boot).promise(&ask, now);

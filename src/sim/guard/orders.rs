@@ -78,6 +78,10 @@ impl Program {
         if let Err(why) = self.sim.lock().state.is_current(&self.host, request) {
             return refused("stale-epoch", why);
         }
+        // The epoch of an order is remembered before it is carried out.
+        if !self.remember(|_| {}).await {
+            return self.failed("no space left on device".to_owned());
+        }
         let epoch = request.epoch;
         let before = match &request.order {
             Order::Promote { .. } if self.state() == PostgresState::Standby => {
@@ -124,8 +128,10 @@ impl Program {
         }
         self.take_right(epoch, how).await?;
         let boots = self.sim.lock().state.machines[&self.host].boots;
-        self.remember(|disk| disk.grant = Some((epoch, boots)))
-            .await;
+        let grant = move |disk: &mut super::Disk| disk.grant = Some((epoch, boots));
+        if !self.remember(grant).await {
+            return Err(NotGot::no_room());
+        }
         let held = self.sim.lock().held(&self.host).is_some();
         if held {
             return Ok(());
@@ -148,6 +154,10 @@ impl Program {
             }
             let answer = core.state.obey(host, request, now);
             core.state.touch();
+            if matches!(request.order, Order::Rewind { .. } | Order::Reclone { .. }) {
+                // It may have cut what a member is said to have.
+                core.check_sync();
+            }
             answer
         };
         let database = self.sim.lock().state.databases[&self.host].wanted.clone();

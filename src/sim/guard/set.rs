@@ -196,7 +196,10 @@ impl Program {
             return SOON;
         }
         // Written, reloaded, in force.
-        self.remember(|_| {}).await;
+        if !self.remember(|_| {}).await {
+            self.sim.lock().guard(&self.host).busy = false;
+            return PERIOD;
+        }
         self.sleep(Duration::from_millis(3)).await;
         let mut core = self.sim.lock();
         core.guard(&self.host).busy = false;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::order::{PostgresState, WantedRole};
 
-use super::Program;
+use super::{super::mutation::Mutation, Program};
 
 /// Between two looks.
 const PERIOD: Duration = Duration::from_millis(300);
@@ -26,6 +26,9 @@ impl Program {
                 self.step_down("PostgreSQL does not commit").await;
                 stuck = Duration::ZERO;
             }
+            if self.lacks_room() {
+                self.step_down("its disk is full").await;
+            }
             if self.begin_work(Duration::ZERO).await {
                 self.converge().await;
                 self.sim.lock().guard(&self.host).busy = false;
@@ -39,14 +42,37 @@ impl Program {
         primary && core.state.guards[&self.host].disk.hangs
     }
 
+    /// Better than nobody, where nobody else has every commit.
+    fn lacks_room(&self) -> bool {
+        let core = self.sim.lock();
+        let guard = &core.state.guards[&self.host];
+        let primary = core.state.databases[&self.host].state == PostgresState::Primary;
+        primary && guard.disk.full && !guard.set.stored.is_empty()
+    }
+
+    /// A right whose loss could not be remembered, for the disk was full.
+    async fn forget_lost(&self) {
+        let lost = {
+            let core = self.sim.lock();
+            let guard = &core.state.guards[&self.host];
+            let wanted = core.state.databases[&self.host].wanted == WantedRole::Primary;
+            let may = wanted && !guard.turn && guard.held.is_none();
+            guard.disk.right.filter(|_| may)
+        };
+        if let Some(right) = lost {
+            self.forget_right(right).await;
+        }
+    }
+
     async fn converge(&self) {
+        self.forget_lost().await;
         let (state, wanted, broken, may) = {
             let core = self.sim.lock();
             let database = &core.state.databases[&self.host];
             (
                 database.state,
                 database.wanted.clone(),
-                database.broken || core.state.guards[&self.host].disk.hangs,
+                database.broken || !core.state.takes_writes(&self.host),
                 core.may_write(&self.host).is_some(),
             )
         };
@@ -56,6 +82,8 @@ impl Program {
             self.give_back().await;
         }
         match (state, wanted) {
+            // The defect: what may not write goes on.
+            (PostgresState::Primary, _) if self.mutation() == Some(Mutation::SkipKill) => {}
             (PostgresState::Primary, _) if !may => {
                 self.sim
                     .lock()

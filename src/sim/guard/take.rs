@@ -17,6 +17,14 @@ pub(super) struct NotGot {
     pub why: String,
 }
 
+impl NotGot {
+    /// The disk is full.
+    pub(super) fn no_room() -> Self {
+        let why = "no room to remember it".to_owned();
+        Self { id: None, why }
+    }
+}
+
 impl From<NotTaken> for NotGot {
     fn from(error: NotTaken) -> Self {
         let id = match error {
@@ -77,8 +85,7 @@ impl Program {
         };
         let claim = self.claim(epoch, how);
         let right = self.shared.take(held.right.lease, &claim).await?;
-        self.hold(right, held.holding).await;
-        Ok(())
+        self.hold(right, held.holding).await
     }
 
     pub(super) async fn take_anew(&self, epoch: Epoch, how: How) -> Result<(), NotGot> {
@@ -90,8 +97,11 @@ impl Program {
         let early = self.mutation() == Some(Mutation::PromoteBeforeDeadline);
         match taken {
             Ok(right) => {
-                self.hold(right, Holding::sent(&self.terms, sent)).await;
-                Ok(())
+                let taken = self.hold(right, Holding::sent(&self.terms, sent)).await;
+                if taken.is_err() {
+                    let _ = self.shared.quorum.revoke(lease).await;
+                }
+                taken
             }
             // The defect: whoever holds the right is not waited for.
             Err(NotTaken::Held(_)) if early => {
@@ -101,8 +111,7 @@ impl Program {
                     epoch,
                     created,
                 };
-                self.hold(right, Holding::sent(&self.terms, sent)).await;
-                Ok(())
+                self.hold(right, Holding::sent(&self.terms, sent)).await
             }
             Err(error) => {
                 // Also one that came true unheard must not stay.
@@ -132,13 +141,20 @@ impl Program {
     }
 
     /// Arms the dead-man and remembers the right, then holds it.
-    async fn hold(&self, right: Right, holding: Holding) {
+    async fn hold(&self, right: Right, holding: Holding) -> Result<(), NotGot> {
+        let before = self.sim.lock().held(&self.host).is_some();
         self.sim.lock().arm(&self.host, &holding);
-        self.remember(|disk| disk.right = Some(right)).await;
+        if !self.remember(|disk| disk.right = Some(right)).await {
+            if !before {
+                self.sim.lock().disarm(&self.host);
+            }
+            return Err(NotGot::no_room());
+        }
         let mut core = self.sim.lock();
         core.guard(&self.host).held = Some(Held { right, holding });
         let (host, epoch) = (&self.host, right.epoch);
         core.tell(|| format!("{host} holds the right to write in epoch {epoch}"));
+        Ok(())
     }
 
     /// Gives the right back, so that nobody waits for its end.

@@ -177,34 +177,31 @@ impl SimQuorum {
         }
         let unheard = chance > 0 && core.rng.permille(chance);
         let member = member % core.known().members.len();
-        let request = Request {
-            client: self.clone(),
-            member,
-            needs,
-            unheard,
-            slot,
-            effect,
-        };
         let way = wait + core.way_to_member();
-        core.look_later(way, move |core| {
-            if !wait.is_zero() && !request.slot.is_awaited() {
-                // Answered before this member would have been asked.
-                return;
-            }
-            let host = core.known().members[member].clone();
-            machine::at(core, &host, Box::new(|core| request.arrive(core)));
-        });
+        let again = core.comes_again().map(|again| way + again);
+        for way in [Some(way), again].into_iter().flatten() {
+            let request = Request {
+                client: self.clone(),
+                member,
+                needs,
+                unheard,
+                slot: slot.clone(),
+                effect: effect.clone(),
+            };
+            core.look_later(way, move |core| {
+                if !wait.is_zero() && !request.slot.is_awaited() {
+                    // Answered before this member would have been asked.
+                    return;
+                }
+                let host = core.known().members[member].clone();
+                machine::at(core, &host, Box::new(|core| request.arrive(core)));
+            });
+        }
     }
 
     fn trusts_any_leader(&self) -> bool {
         let mutation = self.sim.lock().state.settings.mutation;
         mutation == Some(Mutation::TrustStaleLeader)
-    }
-}
-
-impl Core {
-    fn way_to_member(&mut self) -> Duration {
-        Duration::from_micros(self.rng.between(300, 20_000))
     }
 }
 

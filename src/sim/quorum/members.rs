@@ -179,6 +179,10 @@ fn end_leases(core: &mut Core) {
 }
 
 impl Core {
+    pub(super) fn way_to_member(&mut self) -> Duration {
+        Duration::from_micros(self.rng.between(300, 20_000))
+    }
+
     pub(super) fn end_lease(&mut self, lease: crate::ports::quorum::LeaseId, why: &str) {
         let keys = self.store().expect("it is there").revoke(lease);
         if !keys.is_empty() {
@@ -189,7 +193,8 @@ impl Core {
 
     /// Wakes whoever waits for a change of these keys.
     pub(super) fn notify(&mut self, keys: &[String]) {
-        self.heed_sync();
+        self.heed_sync(keys);
+        self.heed_evidence(keys);
         let quorum = self.store().expect("it is there");
         let watches = std::mem::take(&mut quorum.watches);
         let (told, waiting): (Vec<_>, Vec<_>) = watches

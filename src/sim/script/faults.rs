@@ -21,7 +21,7 @@ impl Draw {
         let rng = &mut self.rng;
         let host = rng.pick(&names.hosts).clone();
         let database = rng.pick(&names.databases).clone();
-        match rng.between(0, 12) {
+        match rng.between(0, 14) {
             0 | 1 => Fault::SiteDown(rng.pick(&names.sites).clone()),
             2 => Fault::HostDown(host),
             3 => Fault::HostDown(database),
@@ -39,6 +39,8 @@ impl Draw {
                     Fault::RewindFails(database)
                 }
             }
+            12 => Fault::StreamStalled(database),
+            13 => Fault::Doubling(rng.between(20, 300)),
             _ => Fault::Unreliable(rng.between(5, 120)),
         }
     }
@@ -65,7 +67,7 @@ impl Draw {
         let database = rng.pick(&names.databases).clone();
         let (one, other) = (rng.pick(&names.sites), rng.pick(&names.sites));
         let (one, other) = (one.clone(), other.clone());
-        match rng.between(0, 15) {
+        match rng.between(0, 18) {
             0 | 1 => Fault::Frozen(database),
             2 => Fault::Frozen(host),
             3 => Fault::GuardStopped(database),
@@ -82,6 +84,9 @@ impl Draw {
                 Fault::WallStep(database, by - hour as i64)
             }
             14 => Fault::StoreUnreached(database),
+            15 => Fault::DiskFull(database),
+            16 => Fault::StreamStalled(database),
+            17 => Fault::Doubling(rng.between(20, 300)),
             _ => Fault::PostgresKilled(database),
         }
     }
