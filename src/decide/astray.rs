@@ -51,7 +51,7 @@ fn routes(view: &View<'_>, backend: Backend, wanted: &HostName) -> Vec<String> {
     strays.collect()
 }
 
-fn queues(view: &View<'_>, active: &HostName) -> Vec<String> {
+pub(super) fn queues(view: &View<'_>, active: &HostName) -> Vec<String> {
     let known = view
         .snapshot()
         .queues

@@ -1,6 +1,7 @@
 //! What the leading watcher does about what it sees. Pure, like every
 //! decision: its memory and the time are arguments.
 
+mod balancers;
 mod heal;
 mod memory;
 mod policy;
@@ -34,6 +35,8 @@ use crate::{
 pub struct Memory {
     /// Databases that do not follow, since when.
     pub(super) astray: BTreeMap<HostName, Moment>,
+    /// Load balancers or queues are astray, since when.
+    pub(super) held: Option<Moment>,
     /// Machines that are dead, since when.
     pub(super) dead: BTreeMap<HostName, Moment>,
     /// What was tried and did not end well, by its sentence: how often, and
@@ -283,6 +286,10 @@ fn held(
         return Reaction::Act(Act::Run(Box::new(plan)));
     }
     match standbys::react(view, sight, holder, policy, memory, now) {
+        Reaction::Rest => {}
+        reaction => return reaction,
+    }
+    match balancers::react(view, sight, holder, policy, memory, now) {
         Reaction::Rest => heal::react(view, holder, policy, memory, now),
         reaction => reaction,
     }

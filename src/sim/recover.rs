@@ -56,11 +56,9 @@ pub fn by_itself(sim: &Sim, operators: &[&Operator], within: Duration) -> Result
 }
 
 /// The same with the real watchers: people only power machines on and
-/// acknowledge what was done; runs are gone on with by the leader. After a
-/// while they also send after the primary what does not follow it: watchers do
-/// so with databases, and with names of a dark site, but do not see a load
-/// balancer that a late order of a run of the past holds, nor a queue that was
-/// left behind.
+/// acknowledge what was done; all else is the leader's. But names of a site
+/// that is dark no more are theirs: after a while they send them after the
+/// primary.
 ///
 /// # Errors
 /// What is not well after that time.

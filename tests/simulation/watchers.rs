@@ -120,10 +120,9 @@ fn a_rejoin_whose_primary_is_gone_is_let_go() {
     assert_eq!(core.state.ledger.violations, [], "{}", core.story());
 }
 
-/// A load balancer that a late order of a run of the past holds is let go; now
-/// an operator must send it after the primary.
+/// Seed 563: a load balancer that a late order of a run of the past holds is
+/// let go.
 #[test]
-#[ignore = "watchers look after databases and names, not after load balancers"]
 fn a_load_balancer_that_a_late_order_holds_is_let_go() {
     let sim = world(None);
     {

@@ -1,0 +1,64 @@
+//! Load balancers that an order of a run of the past holds, and queues that
+//! are no copies: they are sent after the primary.
+
+use super::{Act, Memory, Policy, Reaction, RightHolder, Sight, View, decide_failover, wait};
+use crate::{
+    decide::{Intent, astray},
+    ids::HostName,
+    observation::ServerAdmin,
+    right::Moment,
+    step::Backend,
+    topology::Role,
+};
+
+/// Redirects what has been astray for long enough. Only what an order mends:
+/// a server whose checks fail comes back by itself, or not at all.
+pub(super) fn react(
+    view: &View<'_>,
+    sight: &Sight<'_>,
+    holder: &RightHolder,
+    policy: &Policy,
+    memory: &mut Memory,
+    now: Moment,
+) -> Reaction {
+    let Some(astray) = first_astray(view, &holder.host) else {
+        memory.held = None;
+        return Reaction::Rest;
+    };
+    let since = *memory.held.get_or_insert(now);
+    if now.saturating_sub(since) < policy.rejoin_after {
+        return wait(format!("{astray}, for now"));
+    }
+    let site = view.site_of(&holder.host);
+    let intent = Intent {
+        region: view.topology().sites[&site].region.to_string(),
+        database_only: true,
+        allow_data_loss: None,
+        fenced_by_operator: None,
+    };
+    match decide_failover(sight, &intent) {
+        Ok(plan) => Reaction::Act(Act::Run(Box::new(plan))),
+        Err(refusal) => wait(refusal.message),
+    }
+}
+
+fn first_astray(view: &View<'_>, primary: &HostName) -> Option<String> {
+    let site = view.site_of(primary);
+    let mut queues = view.topology().hosts_with(Role::Queue);
+    let queue = queues.find(|host| host.site == site);
+    let queue = queue.map(|host| &host.name);
+    held_from(view, Backend::Database, primary)
+        .or_else(|| held_from(view, Backend::Queue, queue?))
+        .or_else(|| astray::queues(view, queue?).into_iter().next())
+}
+
+/// A load balancer that was told not to use the server that it should.
+fn held_from(view: &View<'_>, backend: Backend, wanted: &HostName) -> Option<String> {
+    let mut known = view.snapshot().proxies.iter();
+    known.find_map(|(lb, status)| {
+        let servers = status.known()?.get(backend.name())?;
+        let server = servers.get(wanted.as_str())?;
+        (server.admin != ServerAdmin::Ready)
+            .then(|| format!("{lb} was told not to use {wanted} for {}", backend.name()))
+    })
+}
