@@ -101,7 +101,12 @@ fn told(notice: &Notice) -> Option<Told> {
             let what: Vec<_> = what.flat_map(Finding::sentences).collect();
             match reaction {
                 Reaction::Rest if is_healthy(findings) => ("healthy", what, vec![], vec![]),
-                Reaction::Rest => ("degraded", what, vec![], vec!["hafail status".to_owned()]),
+                Reaction::Rest => (
+                    "degraded",
+                    what,
+                    ruled(findings),
+                    vec!["hafail status".to_owned()],
+                ),
                 Reaction::Wait { .. } | Reaction::Act(_) => return None,
                 Reaction::Withheld { act, why } => {
                     let done = vec![format!("would {}: {why}", act.sentence())];
@@ -141,6 +146,13 @@ fn told(notice: &Notice) -> Option<Told> {
         }
         Notice::Blind(_) => return None,
     })
+}
+
+/// What is done about findings without a decision.
+fn ruled(findings: &[Finding]) -> Vec<String> {
+    let rules = findings.iter().map(|finding| finding.diagnosis);
+    let rules = rules.filter_map(Diagnosis::automatically);
+    rules.map(str::to_owned).collect()
 }
 
 fn is_healthy(findings: &[Finding]) -> bool {

@@ -90,6 +90,34 @@ impl Diagnosis {
             Self::StoreLost => "store-lost",
         }
     }
+
+    /// What automatic mode does about it, for people; none: there is nothing
+    /// to do.
+    #[must_use]
+    pub fn automatically(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Healthy => return None,
+            Self::PrimaryPostgresDead => {
+                "its guard starts it again, or gives the lease back: then another one takes over"
+            }
+            Self::PrimaryHostDead | Self::PrimaryIsolated => {
+                "another one takes over once the lease has ended; whoever is only not seen keeps it"
+            }
+            Self::SiteDark => "the other site takes over once the lease has ended, with the names",
+            Self::StandbyLost => {
+                "commits do not wait for it; `watch.heal` starts its machine, and it is rejoined"
+            }
+            Self::StandbyNotStreaming => {
+                "commits do not wait for it; it connects again by itself, or is rejoined"
+            }
+            Self::LagOverBudget => "nothing: it catches up, or needs a person",
+            Self::WrongTimeline => "it is rejoined: rewound, else copied",
+            Self::TwoWritersSuspected => "nothing: it needs a person",
+            Self::LinkCut => "nothing is failed over: both sites are there",
+            Self::StoreDegraded => "the primary goes on while all peers promise",
+            Self::StoreLost => "nothing, until a majority of the store is back",
+        })
+    }
 }
 
 /// What is wrong with the databases, worst first; `healthy` alone if nothing.
