@@ -107,7 +107,7 @@ async fn test_notification(
         false => format!("{} took the message", names.join(" and ")),
     };
     if let Some(error) = failure {
-        return Err(not_taken(error).hint(&format!("meanwhile: {line}")));
+        return Err(not_taken(error).hint(format!("meanwhile: {line}")));
     }
     context.ui.data(&line, &serde_json::Value::Object(took));
     Ok(Exit::Success)
