@@ -74,12 +74,21 @@ fn database(view: &View<'_>, name: &str) -> Result<HostName, Refusal> {
 
 fn no_primary(view: &View<'_>, host: &HostName) -> Refusal {
     let region = &view.topology().sites[&view.site_of(host)].region;
-    Refusal::new(
+    let mut refusal = Refusal::new(
         Reason::NoPrimary,
         "no database is known to be primary, so there is nobody to follow",
     )
-    .saw(format!("the last primary was {}", view.last_primary()))
-    .next(format!(
+    .saw(format!("the last primary was {}", view.last_primary()));
+    for other in view.databases().filter(|other| *other != host) {
+        refusal = refusal.saw(match view.guard(other) {
+            Some(guard) => {
+                let state = refusal::word(guard.postgres.state);
+                format!("PostgreSQL on {other} is {state}")
+            }
+            None => format!("{other} was not seen: {}", view.why_unseen(other)),
+        });
+    }
+    refusal.next(format!(
         "hafail failover --region {region}, or the other region"
     ))
 }
