@@ -70,17 +70,21 @@ pub struct Route53 {
     pub quick: aws_sdk_route53::Client,
 }
 
+/// Credentials and all else of the standard chain.
+async fn standard(region: &str) -> SdkConfig {
+    aws_config::defaults(BehaviorVersion::latest())
+        .region(SdkRegion::new(region.to_owned()))
+        .load()
+        .await
+}
+
 impl Clients {
     /// Makes the clients. Opens no connection.
     pub async fn new(regions: impl IntoIterator<Item = Region>) -> Self {
         let regions: BTreeSet<Region> = regions.into_iter().collect();
         // Naming a region keeps the SDK from asking a metadata service for it.
         let any = regions.first().map_or("us-east-1", Region::as_str);
-        let shared = aws_config::defaults(BehaviorVersion::latest())
-            .region(SdkRegion::new(any.to_owned()))
-            .load()
-            .await;
-        Self::from_config(&shared, regions)
+        Self::from_config(&standard(any).await, regions)
     }
 
     /// Makes the clients with an endpoint and credentials of one's own.

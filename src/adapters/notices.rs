@@ -104,7 +104,7 @@ fn told(notice: &Notice) -> Option<Told> {
                 Reaction::Rest => (
                     "degraded",
                     what,
-                    ruled(findings),
+                    Finding::rules(findings).map(str::to_owned).collect(),
                     vec!["hafail status".to_owned()],
                 ),
                 Reaction::Wait { .. } | Reaction::Act(_) => return None,
@@ -146,13 +146,6 @@ fn told(notice: &Notice) -> Option<Told> {
         }
         Notice::Blind(_) => return None,
     })
-}
-
-/// What is done about findings without a decision.
-fn ruled(findings: &[Finding]) -> Vec<String> {
-    let rules = findings.iter().map(|finding| finding.diagnosis);
-    let rules = rules.filter_map(Diagnosis::automatically);
-    rules.map(str::to_owned).collect()
 }
 
 fn is_healthy(findings: &[Finding]) -> bool {

@@ -36,8 +36,7 @@ fn tell(decision: &Decision) -> String {
     let seen = decision.findings.iter().cloned();
     let seen = seen.flat_map(crate::decide::Finding::sentences);
     lines.extend(seen.map(|sentence| format!("  saw      {sentence}")));
-    let rules = decision.findings.iter().map(|finding| finding.diagnosis);
-    let rules = rules.filter_map(crate::decide::Diagnosis::automatically);
+    let rules = crate::decide::Finding::rules(&decision.findings);
     lines.extend(rules.map(|rule| format!("  rule     {rule}")));
     match &decision.reaction {
         Reaction::Rest => lines.push("  decided  nothing to do".to_owned()),

@@ -13,14 +13,8 @@ use super::{Intent, view::View};
 /// One sentence for each thing that is known not to follow.
 pub(super) fn astray(view: &View<'_>, intent: &Intent, primary: &HostName) -> Vec<String> {
     let site = view.site_of(primary);
-    let in_site = |role| {
-        view.topology()
-            .hosts_with(role)
-            .find(|host| host.site == site)
-    };
-    let queue = in_site(Role::Queue).map(|host| host.name.clone());
     let mut found = routes(view, Backend::Database, primary);
-    if let Some(queue) = &queue {
+    if let Some(queue) = queue_beside(view, primary) {
         found.extend(routes(view, Backend::Queue, queue));
         found.extend(queues(view, queue));
     }
@@ -28,6 +22,13 @@ pub(super) fn astray(view: &View<'_>, intent: &Intent, primary: &HostName) -> Ve
         found.extend(records(view, &site));
     }
     found
+}
+
+/// The queue of the primary's site, which is the active one.
+pub(super) fn queue_beside<'a>(view: &View<'a>, primary: &HostName) -> Option<&'a HostName> {
+    let site = view.site_of(primary);
+    let mut queues = view.topology().hosts_with(Role::Queue);
+    queues.find(|host| host.site == site).map(|host| &host.name)
 }
 
 fn routes(view: &View<'_>, backend: Backend, wanted: &HostName) -> Vec<String> {

@@ -232,12 +232,8 @@ fn lost(view: &View<'_>, sight: &Sight<'_>, last: &RightHolder) -> Reaction {
         if !has_database {
             continue;
         }
-        let intent = Intent {
-            region: site.region.to_string(),
-            database_only: !origin.as_ref().is_some_and(|origin| is_dark(view, origin)),
-            allow_data_loss: None,
-            fenced_by_operator: None,
-        };
+        let moves_names = origin.as_ref().is_some_and(|origin| is_dark(view, origin));
+        let intent = intent(view, &site.name, !moves_names);
         match decide_failover(sight, &intent) {
             Ok(plan) => return Reaction::Act(Act::Run(Box::new(plan))),
             Err(refusal) => refusals.push(refusal),
@@ -306,14 +302,18 @@ fn follow_records(view: &View<'_>, sight: &Sight<'_>, holder: &RightHolder) -> O
     if !others.any(|site| is_dark(view, &site.name)) || is_dark(view, &active) {
         return None;
     }
-    let intent = Intent {
-        region: view.topology().sites[&active].region.to_string(),
-        database_only: false,
+    let plan = decide_failover(sight, &intent(view, &active, false)).ok()?;
+    plan.moves_records().then_some(plan)
+}
+
+/// What watchers ask for: that site active, at no loss beyond the budget.
+fn intent(view: &View<'_>, site: &SiteName, database_only: bool) -> Intent {
+    Intent {
+        region: view.topology().sites[site].region.to_string(),
+        database_only,
         allow_data_loss: None,
         fenced_by_operator: None,
-    };
-    let plan = decide_failover(sight, &intent).ok()?;
-    plan.moves_records().then_some(plan)
+    }
 }
 
 /// A majority of places, all of them elsewhere, reaches no load balancer of

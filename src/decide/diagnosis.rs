@@ -60,6 +60,12 @@ impl Finding {
         }
     }
 
+    /// What automatic mode does about these, one rule for each.
+    pub fn rules(findings: &[Self]) -> impl Iterator<Item = &'static str> {
+        let diagnoses = findings.iter().map(|finding| finding.diagnosis);
+        diagnoses.filter_map(Diagnosis::automatically)
+    }
+
     /// The finding for people: “primary-host-dead: the cloud says …”.
     pub fn sentences(self) -> Vec<String> {
         let name = self.diagnosis.word();
@@ -93,8 +99,7 @@ impl Diagnosis {
 
     /// What automatic mode does about it, for people; none: there is nothing
     /// to do.
-    #[must_use]
-    pub fn automatically(self) -> Option<&'static str> {
+    fn automatically(self) -> Option<&'static str> {
         Some(match self {
             Self::Healthy => return None,
             Self::PrimaryPostgresDead => {

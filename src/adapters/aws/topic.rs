@@ -1,12 +1,10 @@
 //! A topic of SNS, to which watchers send what they say.
 
-use super::{Manner, calls::call};
+use super::{Manner, calls::call, standard};
 use crate::{
     ids::Region,
     ports::cloud::{CloudError, Fault},
 };
-use aws_config::BehaviorVersion;
-use aws_sdk_sns::config::Region as SdkRegion;
 
 /// Longer subjects are refused.
 const LONGEST_SUBJECT: usize = 99;
@@ -33,10 +31,7 @@ impl Topic {
             fault: Fault::Refused,
             message: format!("{arn} names no region"),
         })?;
-        let shared = aws_config::defaults(BehaviorVersion::latest())
-            .region(SdkRegion::new(region.to_string()))
-            .load()
-            .await;
+        let shared = standard(region.as_str()).await;
         let manner = Manner::quick();
         let config = aws_sdk_sns::config::Builder::from(&shared)
             .retry_config(manner.retry)

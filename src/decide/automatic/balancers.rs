@@ -1,14 +1,11 @@
 //! Load balancers that an order of a run of the past holds, and queues that
 //! are no copies: they are sent after the primary.
 
-use super::{Act, Memory, Policy, Reaction, RightHolder, Sight, View, decide_failover, wait};
+use super::{
+    Act, Memory, Policy, Reaction, RightHolder, Sight, View, decide_failover, intent, wait,
+};
 use crate::{
-    decide::{Intent, astray},
-    ids::HostName,
-    observation::ServerAdmin,
-    right::Moment,
-    step::Backend,
-    topology::Role,
+    decide::astray, ids::HostName, observation::ServerAdmin, right::Moment, step::Backend,
 };
 
 /// Redirects what has been astray for long enough. Only what an order mends:
@@ -29,13 +26,7 @@ pub(super) fn react(
     if now.saturating_sub(since) < policy.rejoin_after {
         return wait(format!("{astray}, for now"));
     }
-    let site = view.site_of(&holder.host);
-    let intent = Intent {
-        region: view.topology().sites[&site].region.to_string(),
-        database_only: true,
-        allow_data_loss: None,
-        fenced_by_operator: None,
-    };
+    let intent = intent(view, &view.site_of(&holder.host), true);
     match decide_failover(sight, &intent) {
         Ok(plan) => Reaction::Act(Act::Run(Box::new(plan))),
         Err(refusal) => wait(refusal.message),
@@ -43,10 +34,7 @@ pub(super) fn react(
 }
 
 fn first_astray(view: &View<'_>, primary: &HostName) -> Option<String> {
-    let site = view.site_of(primary);
-    let mut queues = view.topology().hosts_with(Role::Queue);
-    let queue = queues.find(|host| host.site == site);
-    let queue = queue.map(|host| &host.name);
+    let queue = astray::queue_beside(view, primary);
     held_from(view, Backend::Database, primary)
         .or_else(|| held_from(view, Backend::Queue, queue?))
         .or_else(|| astray::queues(view, queue?).into_iter().next())

@@ -17,6 +17,14 @@ use crate::{
 };
 
 const AFTER: u64 = 120;
+/// A host of each role, none of them the primary's.
+const ONE_OF_EACH: [&str; 5] = [
+    "site1-app",
+    "site1-lb",
+    "site2-queue",
+    "site2-db",
+    "witness",
+];
 
 fn host(name: &str) -> HostName {
     name.parse().unwrap()
@@ -211,13 +219,7 @@ fn waits(reaction: &Reaction, word: &str) {
 
 #[test]
 fn a_stopped_machine_is_started_once_it_has_been_so_for_long_enough() {
-    for name in [
-        "site1-app",
-        "site1-lb",
-        "site2-queue",
-        "site2-db",
-        "witness",
-    ] {
+    for name in ONE_OF_EACH {
         let mut scene = Scene::new().state(name, MachineState::Stopped);
         assert_eq!(
             steps(&scene.at_last()),
@@ -342,13 +344,7 @@ fn what_is_gone_is_told() {
 
 #[test]
 fn a_machine_that_is_gone_is_made_anew_where_that_is_stated() {
-    for name in [
-        "site1-app",
-        "site1-lb",
-        "site2-queue",
-        "site2-db",
-        "witness",
-    ] {
+    for name in ONE_OF_EACH {
         let mut scene = Scene::new().state(name, MachineState::Terminated);
         scene.policy.heal.mode = HealMode::Replace;
         assert_eq!(
