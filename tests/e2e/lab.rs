@@ -210,6 +210,14 @@ impl Hafail {
         let deployed = self.run(&["deploy", "--yes"]).with(0);
         deployed.json()["changes"].as_u64().unwrap()
     }
+
+    /// A deploy that finds everything as it is to be; else tells what it
+    /// changed.
+    #[track_caller]
+    pub fn deploys_nothing(&self) {
+        let deployed = self.run(&["deploy", "--yes"]).with(0);
+        assert_eq!(deployed.json()["changes"], 0, "{deployed}");
+    }
 }
 
 /// A program that runs.
