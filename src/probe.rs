@@ -26,7 +26,7 @@ mod page;
 mod store;
 
 pub use page::{Places, view};
-pub use store::seen;
+pub use store::{seen, silent_members};
 
 /// How long one answer may take.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -225,6 +225,22 @@ impl Step {
         Duration::from_secs(seconds)
     }
 
+    /// Whether the step leaves everything as it is. One that writes to see
+    /// whether writes go through does not.
+    #[must_use]
+    pub fn only_looks(&self) -> bool {
+        matches!(
+            self,
+            Self::ProveEquality { .. }
+                | Self::AwaitInSync
+                | Self::AwaitAuthoritative { .. }
+                | Self::AwaitChecks { .. }
+                | Self::AwaitResolvers { .. }
+                | Self::AwaitStreaming { .. }
+                | Self::AwaitHost { .. }
+        )
+    }
+
     /// Whether what the step found out may no longer hold when a run is
     /// resumed, so that it has to be found out again.
     #[must_use]

@@ -66,9 +66,13 @@ pub struct Watcher {
     news: news::News,
     looks: u32,
     revision: Revision,
+    /// [`State::pressing`], as it was at the last look.
+    pressing: Option<[Option<Revision>; 5]>,
     kept: Option<Snapshot>,
     /// What the name servers answered last.
     names: BTreeMap<String, Knowledge<AddressRecord>>,
+    /// Members of the store that did not serve when they were asked last.
+    silent: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug)]
@@ -118,8 +122,10 @@ impl Watcher {
             news: news::News::default(),
             looks: 0,
             revision: Revision::default(),
+            pressing: None,
             kept: None,
             names: BTreeMap::new(),
+            silent: BTreeMap::new(),
         }
     }
 
@@ -148,7 +154,7 @@ impl Watcher {
 
     async fn try_turn(&mut self) -> Result<Turn, QuorumError> {
         let state = self.shared.state().await?;
-        self.revision = state.revision;
+        (self.revision, self.pressing) = (state.revision, state.pressing());
         let snapshot = self.look(&state).await;
         self.speak(&state, &snapshot).await?;
         let leads = self.lead(&state).await?;
@@ -168,18 +174,31 @@ impl Watcher {
         })
     }
 
-    /// Until something changes in the store, or it is time to look again.
+    /// Until something pressing changes in the store, or it is time to look again.
     async fn rest(&self, turn: &Turn) {
         let clock = &self.world.clock;
         if turn.blind.is_some() {
             clock.sleep(self.settings.period).await;
             return;
         }
-        let changed = self.shared.changed(self.revision, self.settings.period);
         let time = clock.sleep(self.settings.period);
-        if let Either::Left((Err(_), time)) = select(pin!(changed), pin!(time)).await {
+        if let Either::Left((Err(_), time)) = select(pin!(self.pressed()), pin!(time)).await {
             time.await;
         }
+    }
+
+    /// What other watchers say is not pressing: in a busy moment the look of
+    /// each would lead to looks of all, and these to more.
+    async fn pressed(&self) -> Result<(), QuorumError> {
+        let mut seen = self.revision;
+        while self.shared.changed(seen, self.settings.period).await? {
+            let state = self.shared.state().await?;
+            if self.pressing.is_none() || state.pressing() != self.pressing {
+                break;
+            }
+            seen = state.revision;
+        }
+        Ok(())
     }
 }
 

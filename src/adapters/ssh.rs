@@ -3,6 +3,7 @@
 
 mod exec;
 mod link;
+mod prompt;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

@@ -207,7 +207,6 @@ impl Store for SharedJournals {
             run,
             next,
         });
-        self.forget_old().await;
         Ok(())
     }
 
@@ -270,6 +269,8 @@ impl Store for SharedJournals {
             return Ok(());
         };
         let revoked = self.shared.quorum.revoke(held.lease).await;
+        // Not before a run: it reads all journals, and a failover would wait.
+        self.forget_old().await;
         // Where the store is gone the lock ends by itself.
         revoked.or_else(|error| match error {
             QuorumError::Unreachable { .. } | QuorumError::Unanswered { .. } => Ok(()),

@@ -174,6 +174,20 @@ pub struct Keyed<T> {
 }
 
 impl State {
+    /// By when what nobody waits for was written: who may write, who leads, what
+    /// holds back. None: the right is free, and everything counts.
+    #[must_use]
+    pub fn pressing(&self) -> Option<[Option<Revision>; 5]> {
+        let primary = self.primary.as_ref()?;
+        Some([
+            Some(primary.modified),
+            self.leader.as_ref().map(|key| key.modified),
+            self.lock.as_ref().map(|key| key.modified),
+            self.pause.as_ref().map(|key| key.modified),
+            self.cooldown.as_ref().map(|key| key.modified),
+        ])
+    }
+
     /// The newest epoch in which the right was taken.
     #[must_use]
     pub fn newest_epoch(&self) -> Epoch {

@@ -373,6 +373,15 @@ fn store_finding(view: &View<'_>) -> Option<Finding> {
             "store",
             vec![why.clone()],
         )),
+        Knowledge::Known(store) if !store.silent.is_empty() => {
+            let silent = store.silent.iter();
+            let evidence = silent.map(|(member, why)| format!("the member on {member} {why}"));
+            Some(Finding::new(
+                Diagnosis::StoreDegraded,
+                "store",
+                evidence.collect(),
+            ))
+        }
         _ => None,
     }
 }

@@ -34,7 +34,8 @@ pub enum Diagnosis {
     TwoWritersSuspected,
     /// The sites do not reach each other, and the witness reaches both.
     LinkCut,
-    /// A primary does not reach the store, and its peers promised instead.
+    /// A member of the store is away; or a primary does not reach the store, and
+    /// its peers promised instead.
     StoreDegraded,
     /// The store does not answer, or has no majority.
     StoreLost,
@@ -119,7 +120,10 @@ impl Diagnosis {
             Self::WrongTimeline => "it is rejoined: rewound, else copied",
             Self::TwoWritersSuspected => "nothing: it needs a person",
             Self::LinkCut => "nothing is failed over: both sites are there",
-            Self::StoreDegraded => "the primary goes on while all peers promise",
+            Self::StoreDegraded => {
+                "nothing: a majority of the members is enough, and a primary that does not reach \
+                 it goes on while all peers promise"
+            }
             Self::StoreLost => "nothing, until a majority of the store is back",
         })
     }

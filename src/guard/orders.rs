@@ -29,6 +29,8 @@ use crate::{
 /// What an order came to.
 enum Done {
     Changed(String),
+    /// Changed, and the view is of after that.
+    Seen(String),
     /// All was as ordered.
     Unchanged(String),
 }
@@ -177,6 +179,11 @@ impl Guard {
                 changed: true,
                 what,
                 status: status().await,
+            },
+            Ok(Done::Seen(what)) => OrderAnswer::Done {
+                changed: true,
+                what,
+                status: Box::new(self.status()),
             },
             Ok(Done::Unchanged(what)) => OrderAnswer::Done {
                 changed: false,

@@ -32,6 +32,9 @@ pub struct StoreSight {
     /// By place, where a watcher speaks: guards and balancers that it does not
     /// reach.
     pub unreached: std::collections::BTreeMap<HostName, BTreeSet<HostName>>,
+    /// Members of the store that do not serve, each with the reason.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub silent: std::collections::BTreeMap<String, String>,
 }
 
 /// A host with the right to write of an epoch.

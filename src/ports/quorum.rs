@@ -137,6 +137,18 @@ pub enum MemberHealth {
     },
 }
 
+impl MemberHealth {
+    /// Why it does not serve; none: it does.
+    #[must_use]
+    pub fn trouble(self) -> Option<String> {
+        match self {
+            Self::Follower | Self::Leader => None,
+            Self::Leaderless => Some("knows no leader".to_owned()),
+            Self::Unknown { why } => Some(format!("cannot be seen ({why})")),
+        }
+    }
+}
+
 /// Why the store could not be asked or changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QuorumError {

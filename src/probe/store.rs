@@ -1,6 +1,9 @@
 //! Asks the shared store.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{
     coordination::{Shared, State},
@@ -73,5 +76,16 @@ pub fn seen(topology: &Topology, state: &State) -> StoreSight {
             .map(|healed| (healed.run.clone(), healed.host.clone()))
             .collect(),
         unreached: unreached.collect(),
+        silent: BTreeMap::new(),
     }
+}
+
+/// Members of the store that do not serve, each with the reason.
+pub async fn silent_members(world: &World) -> BTreeMap<String, String> {
+    let Some(quorum) = &world.quorum else {
+        return BTreeMap::new();
+    };
+    let members = quorum.members().await.into_iter();
+    let silent = members.filter_map(|(name, health)| Some((name, health.trouble()?)));
+    silent.collect()
 }

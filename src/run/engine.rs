@@ -11,6 +11,7 @@ use futures::{
     FutureExt, StreamExt,
     future::{Either, pending, select},
     stream::FuturesUnordered,
+    try_join,
 };
 
 use crate::{
@@ -185,6 +186,7 @@ impl<'a> Engine<'a> {
         let mut running = FuturesUnordered::new();
         self.failed = self.failed_before();
         loop {
+            let mut only_looks = true;
             for planned in self.startable(&tried) {
                 tried.insert(planned.number);
                 let before = self.progress.state(planned.number);
@@ -192,10 +194,17 @@ impl<'a> Engine<'a> {
                 self.record(Event::StepStarted { step })?;
                 let mut cx = self.context();
                 cx.tried_before = before != StepState::Pending;
+                only_looks &= planned.step.only_looks();
                 running.push(timed(cx, planned));
             }
-            self.flush().await?;
-            let Some((planned, result, took)) = running.next().await else {
+            // The journal comes before any effect, and may come beside a look.
+            let ended = if only_looks {
+                try_join!(self.flush(), running.next().map(Ok))?.1
+            } else {
+                self.flush().await?;
+                running.next().await
+            };
+            let Some((planned, result, took)) = ended else {
                 break;
             };
             self.finished(&planned, result, took)?;

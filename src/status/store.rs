@@ -12,17 +12,14 @@ use crate::ports::quorum::MemberHealth;
 /// service goes on.
 pub fn findings(view: &View) -> Vec<Finding> {
     let members = &view.members;
-    let ill: Vec<_> = members
+    let trouble = members
         .iter()
-        .filter(|(_, health)| !serves(health))
-        .collect();
+        .filter_map(|(name, health)| Some((name, health.clone().trouble()?)));
+    let ill: Vec<_> = trouble.collect();
     let Some((first, _)) = ill.first() else {
         return Vec::new();
     };
-    let seen = ill.iter().map(|(name, health)| match health {
-        MemberHealth::Unknown { why } => format!("{name} cannot be seen ({why})"),
-        _ => format!("{name} knows no leader"),
-    });
+    let seen = ill.iter().map(|(name, why)| format!("{name} {why}"));
     let seen = seen.collect::<Vec<_>>().join("; ");
     let leaderless = members
         .values()
@@ -45,10 +42,6 @@ pub fn findings(view: &View) -> Vec<Finding> {
         )
     };
     vec![finding]
-}
-
-fn serves(health: &MemberHealth) -> bool {
-    matches!(health, MemberHealth::Leader | MemberHealth::Follower)
 }
 
 pub fn table(view: &View) -> Option<Table> {

@@ -12,7 +12,7 @@ use crate::{
     history::{HistoryError, journals},
     ids::HostName,
     journal,
-    observation::{Knowledge, Snapshot},
+    observation::{Knowledge, Snapshot, StoreSight},
     probe,
     topology::{HealMode, Role},
     watch::Notice,
@@ -21,9 +21,9 @@ use crate::{
 /// Every so many looks the cloud and the records are asked as well: their
 /// interfaces are slow and count requests.
 const EVERYTHING: u32 = 30;
-/// Every so many looks the cloud is asked of the machines, while something
-/// does not answer.
-const MACHINES: u32 = 10;
+/// Every so many looks the leader asks each member of the store, and the cloud
+/// is asked of the machines while something does not answer.
+const OTHERS: u32 = 10;
 /// How long the cloud may take then: the right to write may become free
 /// meanwhile.
 const CLOUD: Duration = Duration::from_secs(1);
@@ -35,30 +35,44 @@ impl Watcher {
         let (topology, world) = (&self.settings.topology, &self.world);
         let everything = self.looks.is_multiple_of(EVERYTHING) && state.primary.is_some();
         self.looks = self.looks.wrapping_add(1);
-        let mut snapshot = if everything {
-            let (snapshot, names) = futures::join!(
+        let now_and_then = self.looks.is_multiple_of(OTHERS) && state.primary.is_some();
+        let leader = state.leader.as_ref().map(|key| &key.value.host);
+        let asks_members = now_and_then && leader == Some(&self.settings.host);
+        let members = async {
+            match asks_members {
+                true => Some(probe::silent_members(world).await),
+                false => None,
+            }
+        };
+        let (mut snapshot, members) = if everything {
+            let (snapshot, names, members) = futures::join!(
                 probe::snapshot(topology, world),
                 probe::names(topology, world),
+                members,
             );
             self.names = names;
-            snapshot
+            (snapshot, members)
         } else {
             // Only at the moment when the right has become free: a host that
             // comes back needs time for its first answer.
             let before = self.kept.as_ref().filter(|_| state.primary.is_none());
             let before = before.filter(|kept| holds(kept));
             let silent = before.map(silent).unwrap_or_default();
-            probe::glance(topology, world, self.settings.glance, &silent).await
+            let glance = probe::glance(topology, world, self.settings.glance, &silent);
+            futures::join!(glance, members)
         };
+        self.silent = members.unwrap_or_else(|| std::mem::take(&mut self.silent));
         if !everything && let Some(kept) = &self.kept {
-            let ask = self.looks.is_multiple_of(MACHINES) && state.primary.is_some();
-            snapshot.machines = match ask && self.misses_any(&snapshot) {
+            snapshot.machines = match now_and_then && self.misses_any(&snapshot) {
                 true => probe::machines(topology, world, CLOUD).await,
                 false => kept.machines.clone(),
             };
             snapshot.records = kept.records.clone();
         }
-        snapshot.store = Knowledge::Known(probe::seen(topology, state));
+        snapshot.store = Knowledge::Known(StoreSight {
+            silent: self.silent.clone(),
+            ..probe::seen(topology, state)
+        });
         self.kept = Some(snapshot.clone());
         snapshot
     }

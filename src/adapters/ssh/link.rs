@@ -22,7 +22,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::Deadlines;
+use super::{Deadlines, prompt::Prompt};
 use crate::{
     ids::HostName,
     inventory::HostEntry,
@@ -173,11 +173,10 @@ impl Attempt<'_> {
         })
     }
 
-    async fn tcp(&self) -> Result<TcpStream, russh::Error> {
+    async fn tcp(&self) -> Result<Prompt, russh::Error> {
         let way = &self.entry.ssh;
         let stream = TcpStream::connect((way.address.as_str(), way.port)).await?;
-        stream.set_nodelay(true)?;
-        Ok(stream)
+        Ok(Prompt::new(stream)?)
     }
 
     async fn through(&self, jump: &Link) -> Result<ChannelStream<Msg>, russh::Error> {

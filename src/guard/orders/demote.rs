@@ -47,9 +47,11 @@ impl Guard {
             }
             None => Stopped::Fast,
         };
-        self.give_back().await;
-        let control = tools::control(&self.config, &data).await?;
-        Ok(Done::Changed(match (how, control.shutdown_checkpoint()) {
+        // Whoever takes over waits for both.
+        let ((), control) = tokio::join!(self.give_back(), tools::control(&self.config, &data));
+        let control = control?;
+        self.publish(|view| view.stopped(Ok(&control)));
+        Ok(Done::Seen(match (how, control.shutdown_checkpoint()) {
             (Stopped::Fast, Some(end)) => format!("stopped cleanly at {end}"),
             (Stopped::Fast, None) => format!("stopped: {}", control.state),
             (_, _) => format!("stopped, not cleanly, after {limit:?}: {}", control.state),

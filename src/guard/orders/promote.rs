@@ -69,7 +69,7 @@ impl Guard {
         self.publish(|view| view.seen(observed, Instant::now()));
         self.tidy_up_after_promotion();
         let timeline = timeline.map_or_else(|| "?".to_owned(), |timeline| timeline.to_string());
-        Ok(Done::Changed(format!(
+        Ok(Done::Seen(format!(
             "is primary on timeline {timeline} after {took} ms"
         )))
     }

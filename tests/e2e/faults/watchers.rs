@@ -20,10 +20,12 @@ pub fn the_store_loses_its_majority(world: &World<'_>) {
     assert!(seen.gap() < 3_000, "{seen}");
 }
 
-/// Nobody notices, and the two places that are left still fail over.
+/// No client notices, the watchers say it, and the two places that are left
+/// still fail over.
 pub fn the_witness_is_lost(world: &World<'_>) {
     let seen = world.stays("10s", |_| account::power_off(DEPLOYMENT, "witness"));
     assert!(seen.gap() < 3_000, "{seen}");
+    world.until_why_says("store-degraded");
     let before = primary(world.hafail);
     account::power_off(DEPLOYMENT, &before);
     world.until_primary_is(super::other(&before));

@@ -3,7 +3,9 @@ use std::{collections::BTreeMap, time::Duration};
 use serde_json::json;
 
 use crate::{
-    decide::{Act, Memory, Past, Policy, Reaction, Sight, decide_automatically},
+    decide::{
+        Act, Diagnosis, Memory, Past, Policy, Reaction, Sight, Verdict, decide_automatically,
+    },
     ids::{Epoch, HostName},
     inventory::Inventory,
     observation::{
@@ -170,6 +172,10 @@ impl Scene {
     }
 
     fn look(&mut self, at: u64) -> Reaction {
+        self.verdict(at).reaction
+    }
+
+    fn verdict(&mut self, at: u64) -> Verdict {
         let inventory = Inventory::default();
         let sight = Sight {
             topology: &self.topology,
@@ -179,8 +185,8 @@ impl Scene {
         };
         let now = Duration::from_secs(at);
         let verdict = decide_automatically(&sight, &self.policy, &self.memory, now);
-        self.memory = verdict.memory;
-        verdict.reaction
+        self.memory = verdict.memory.clone();
+        verdict
     }
 
     /// What is decided when all has stayed as it is for long enough.
@@ -432,4 +438,19 @@ fn a_healing_or_rejoin_that_was_broken_off_never_keeps_a_failover_back() {
     scene.memory = Memory::default();
     scene.store().primary = None;
     assert_eq!(scene.look(1011), given_up);
+}
+
+#[test]
+fn a_silent_member_of_the_store_is_said_and_no_reason_to_act() {
+    let mut scene = Scene::new();
+    let why = "cannot be seen (no answer)".to_owned();
+    scene.store().silent.insert("witness".to_owned(), why);
+    let verdict = scene.verdict(1000);
+    assert_eq!(verdict.reaction, Reaction::Rest);
+    let finding = verdict.findings.last().unwrap();
+    assert_eq!(finding.diagnosis, Diagnosis::StoreDegraded);
+    assert_eq!(
+        finding.evidence,
+        ["the member on witness cannot be seen (no answer)"]
+    );
 }
