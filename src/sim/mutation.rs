@@ -56,6 +56,8 @@ pub enum Mutation {
     /// Every watcher believes to lead.
     ActWithoutLeading,
     ActWhilePaused,
+    /// Watchers that are told to look only act.
+    ActWhileObserving,
     /// Watchers work on runs without taking the lock.
     ResumeWithoutLock,
     IgnoreCooldown,
@@ -71,7 +73,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// All defects.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::SkipFencing,
         Self::UnknownIsDown,
         Self::AcceptOldEpoch,
@@ -94,6 +96,7 @@ impl Mutation {
         Self::IgnorePromises,
         Self::ActWithoutLeading,
         Self::ActWhilePaused,
+        Self::ActWhileObserving,
         Self::ResumeWithoutLock,
         Self::IgnoreCooldown,
         Self::SkipKill,

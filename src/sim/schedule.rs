@@ -51,11 +51,7 @@ pub struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mode = match self.mode {
-            Mode::Manual => "manual",
-            Mode::Automatic => "automatic",
-            Mode::Watched => "watched",
-        };
+        let mode = self.mode.word();
         writeln!(f, "seed {} of {mode} mode breaks", self.seed)?;
         for violation in &self.violations {
             writeln!(f, "  {violation}")?;
@@ -272,7 +268,7 @@ impl<'a> Stage<'a> {
         self.sim.pass(Duration::from_secs(5));
         let operators = [&self.ben, &self.ann];
         let recovered = match self.script.mode {
-            Mode::Manual => recover::recover(&self.sim, &operators),
+            Mode::Manual | Mode::Observed => recover::recover(&self.sim, &operators),
             Mode::Automatic => recover::by_itself(&self.sim, &operators, CONVERGES),
             Mode::Watched => recover::by_watchers(&self.sim, &self.ann, CONVERGES),
         };
@@ -293,7 +289,7 @@ impl<'a> Stage<'a> {
         }
         let mut journals = self.ann.store.local_journals();
         journals.append(&mut self.ben.store.local_journals());
-        if self.script.mode == Mode::Watched {
+        if self.script.mode.has_watchers() {
             journals.append(&mut core.shared_journals());
         }
         let ledger = &mut core.state.ledger;

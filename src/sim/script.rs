@@ -23,11 +23,30 @@ pub enum Mode {
     Automatic,
     /// The same with the real watchers.
     Watched,
+    /// With watchers that only look: operators act.
+    Observed,
 }
 
 impl Mode {
+    /// The name as in `scripts/simulate --NAME`.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Manual => "manual",
+            Self::Automatic => "automatic",
+            Self::Watched => "watched",
+            Self::Observed => "observed",
+        }
+    }
+
     fn is_automatic(self) -> bool {
         self != Self::Manual
+    }
+
+    /// With the real watchers.
+    #[must_use]
+    pub fn has_watchers(self) -> bool {
+        matches!(self, Self::Watched | Self::Observed)
     }
 }
 
@@ -198,8 +217,9 @@ impl Draw {
         let mut settings = match self.mode {
             Mode::Manual => Settings::new(replication),
             Mode::Automatic => Settings::automatic(replication),
-            Mode::Watched => Settings::watched(replication),
+            Mode::Watched | Mode::Observed => Settings::watched(replication),
         };
+        settings.observe = self.mode == Mode::Observed;
         settings.mutation = mutation;
         settings.story = false;
         settings.replication_delay = self.millis(1, 40);
@@ -217,7 +237,7 @@ impl Draw {
     fn drifts(&mut self, names: &Names) -> Vec<(HostName, i64)> {
         let mut drift = || match self.mode {
             Mode::Manual => 0,
-            Mode::Automatic | Mode::Watched => {
+            Mode::Automatic | Mode::Watched | Mode::Observed => {
                 i64::try_from(self.rng.between(0, 30_000)).expect("small") - 15_000
             }
         };
@@ -228,7 +248,7 @@ impl Draw {
     fn troubles(&mut self, names: &Names) -> Vec<Trouble> {
         let most = match self.mode {
             Mode::Manual => 4,
-            Mode::Automatic | Mode::Watched => 6,
+            Mode::Automatic | Mode::Watched | Mode::Observed => 6,
         };
         let trouble = |draw: &mut Self| {
             let fault = draw.fault(names);
@@ -241,8 +261,9 @@ impl Draw {
     }
 
     fn steps(&mut self, names: &Names) -> Vec<Step> {
-        // In automatic mode nobody need act.
-        if self.mode.is_automatic() && self.rng.permille(600) {
+        // Where it goes by itself nobody need act.
+        let by_itself = matches!(self.mode, Mode::Automatic | Mode::Watched);
+        if by_itself && self.rng.permille(600) {
             return Vec::new();
         }
         let step = |draw: &mut Self| Step {
@@ -253,7 +274,7 @@ impl Draw {
     }
 
     fn act(&mut self, names: &Names) -> Act {
-        if self.mode == Mode::Watched && self.rng.permille(300) {
+        if self.mode.has_watchers() && self.rng.permille(300) {
             return self.care();
         }
         let command = match self.rng.between(0, 99) {

@@ -33,6 +33,8 @@ pub struct Settings {
     pub automatic: Option<Terms>,
     /// Real watchers work in the three places, and operators with them.
     pub watched: bool,
+    /// They are told to look and do nothing.
+    pub observe: bool,
     /// Commits wait for a lost standby instead of going on without it.
     pub block_on_standby_loss: bool,
     /// What happens is told.
@@ -72,6 +74,7 @@ impl Settings {
             mutation: None,
             automatic: None,
             watched: false,
+            observe: false,
             block_on_standby_loss: false,
             story: true,
         }

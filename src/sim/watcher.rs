@@ -76,12 +76,16 @@ pub(super) fn start(core: &mut Core, sim: &Sim, host: &HostName) {
         host: host.clone(),
     });
     let topology = core.state.topology().clone();
+    let settings = &core.state.settings;
     let settings = Settings {
         host: host.clone(),
         cooldown: topology.watch.failover_cooldown,
         topology,
         terms,
-        policy: Policy::default(),
+        policy: Policy {
+            observe: settings.observe && settings.mutation != Some(Mutation::ActWhileObserving),
+            ..Policy::default()
+        },
         period: PERIOD,
         glance: GLANCE,
         who,

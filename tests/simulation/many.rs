@@ -32,6 +32,7 @@ pub fn run_as_asked() {
     let mode = match std::env::var("HAFAIL_SIM_MODE").as_deref() {
         Ok("manual") => Mode::Manual,
         Ok("watched") => Mode::Watched,
+        Ok("observed") => Mode::Observed,
         _ => Mode::Automatic,
     };
     match std::env::var("HAFAIL_SIM_KEEP") {

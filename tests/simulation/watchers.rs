@@ -27,11 +27,11 @@ const SHARE: u64 = 150;
 /// A defect is caught within so many.
 const SOON: u64 = 300;
 
-fn schedules(part: u64) {
+fn schedules(mode: Mode, part: u64) {
     let count = many::number("HAFAIL_SIM_SCHEDULES", SHARE);
     let first = many::number("HAFAIL_SIM_SEED", 0) + part * count;
     for seed in first..first + count {
-        if let Err(failure) = schedule::run(Mode::Watched, seed, None) {
+        if let Err(failure) = schedule::run(mode, seed, None) {
             panic!("{failure}");
         }
     }
@@ -39,12 +39,17 @@ fn schedules(part: u64) {
 
 #[test]
 fn schedules_with_watchers_1() {
-    schedules(0);
+    schedules(Mode::Watched, 0);
 }
 
 #[test]
 fn schedules_with_watchers_2() {
-    schedules(1);
+    schedules(Mode::Watched, 1);
+}
+
+#[test]
+fn schedules_with_watchers_that_only_look() {
+    schedules(Mode::Observed, 0);
 }
 
 fn world(mutation: Option<Mutation>) -> Sim {
@@ -326,8 +331,12 @@ fn a_failover_against_promises_is_caught() {
 
 /// The defect breaks the invariant in a few schedules.
 fn is_caught(mutation: Mutation, invariant: &str) {
+    is_caught_in(Mode::Watched, mutation, invariant);
+}
+
+fn is_caught_in(mode: Mode, mutation: Mutation, invariant: &str) {
     for seed in 0..SOON {
-        if let Err(failure) = schedule::try_once(Mode::Watched, seed, Some(mutation)) {
+        if let Err(failure) = schedule::try_once(mode, seed, Some(mutation)) {
             let mut broken = failure.violations.iter();
             if broken.any(|violation| violation.invariant == invariant) {
                 println!("{mutation:?} breaks {invariant} with seed {seed}");
@@ -336,6 +345,15 @@ fn is_caught(mutation: Mutation, invariant: &str) {
         }
     }
     panic!("{mutation:?} does not break {invariant}");
+}
+
+#[test]
+fn acting_while_observing_is_caught() {
+    is_caught_in(
+        Mode::Observed,
+        Mutation::ActWhileObserving,
+        "observers_do_nothing",
+    );
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::{
     step::Step,
 };
 
-use super::super::{Core, store::describe};
+use super::super::{Core, store::describe, watcher};
 use super::Ledger;
 
 /// A run as its journal tells it.
@@ -41,6 +41,10 @@ impl Core {
                     let what = format!("{run} does not run the plan {}", started.shown);
                     let ledger = &mut self.state.ledger;
                     ledger.violated("plan_shown_is_plan_run", what);
+                }
+                if self.state.settings.observe && started.operator == watcher::OPERATOR {
+                    let what = format!("{run} is a watcher's");
+                    self.state.ledger.violated("observers_do_nothing", what);
                 }
                 self.state.has_evidence(started, self.now());
                 let runs = &mut self.state.ledger.runs;

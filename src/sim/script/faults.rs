@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Draw, Mode, Names};
+use super::{Draw, Names};
 use crate::sim::{
     fault::Fault,
     watcher::{Ambush, Mischief},
@@ -11,8 +11,8 @@ use crate::sim::{
 impl Draw {
     pub(super) fn fault(&mut self, names: &Names) -> Fault {
         match self.mode {
-            Mode::Watched if self.rng.permille(350) => self.of_watchers(names),
-            Mode::Automatic | Mode::Watched if self.rng.permille(700) => self.automatic(names),
+            mode if mode.has_watchers() && self.rng.permille(350) => self.of_watchers(names),
+            mode if mode.is_automatic() && self.rng.permille(700) => self.automatic(names),
             _ => self.plain(names),
         }
     }
