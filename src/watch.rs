@@ -65,9 +65,8 @@ pub struct Watcher {
     past: Option<Remembered>,
     news: news::News,
     looks: u32,
-    revision: Revision,
-    /// [`State::pressing`], as it was at the last look.
-    pressing: Option<[Option<Revision>; 5]>,
+    /// What the store said at the last look.
+    seen: State,
     kept: Option<Snapshot>,
     /// What the name servers answered last.
     names: BTreeMap<String, Knowledge<AddressRecord>>,
@@ -121,8 +120,7 @@ impl Watcher {
             past: None,
             news: news::News::default(),
             looks: 0,
-            revision: Revision::default(),
-            pressing: None,
+            seen: State::default(),
             kept: None,
             names: BTreeMap::new(),
             silent: BTreeMap::new(),
@@ -154,7 +152,7 @@ impl Watcher {
 
     async fn try_turn(&mut self) -> Result<Turn, QuorumError> {
         let state = self.shared.state().await?;
-        (self.revision, self.pressing) = (state.revision, state.pressing());
+        self.seen = state.clone();
         let snapshot = self.look(&state).await;
         self.speak(&state, &snapshot).await?;
         let leads = self.lead(&state).await?;
@@ -190,13 +188,13 @@ impl Watcher {
     /// What other watchers say is not pressing: in a busy moment the look of
     /// each would lead to looks of all, and these to more.
     async fn pressed(&self) -> Result<(), QuorumError> {
-        let mut seen = self.revision;
-        while self.shared.changed(seen, self.settings.period).await? {
+        let mut revision = self.seen.revision;
+        while self.shared.changed(revision, self.settings.period).await? {
             let state = self.shared.state().await?;
-            if self.pressing.is_none() || state.pressing() != self.pressing {
+            if state.presses_since(&self.seen) {
                 break;
             }
-            seen = state.revision;
+            revision = state.revision;
         }
         Ok(())
     }

@@ -174,18 +174,21 @@ pub struct Keyed<T> {
 }
 
 impl State {
-    /// By when what nobody waits for was written: who may write, who leads, what
-    /// holds back. None: the right is free, and everything counts.
+    /// Whether something has changed since that a watcher looks at in the same
+    /// moment: who may write, who leads, whether people pause it. While somebody
+    /// works under the lock nobody else may act, and what comes of the work can
+    /// wait until it has ended. While the right is free everything counts.
     #[must_use]
-    pub fn pressing(&self) -> Option<[Option<Revision>; 5]> {
-        let primary = self.primary.as_ref()?;
-        Some([
-            Some(primary.modified),
-            self.leader.as_ref().map(|key| key.modified),
-            self.lock.as_ref().map(|key| key.modified),
-            self.pause.as_ref().map(|key| key.modified),
-            self.cooldown.as_ref().map(|key| key.modified),
-        ])
+    pub fn presses_since(&self, before: &Self) -> bool {
+        fn at<T>(key: Option<&Keyed<T>>) -> Option<Revision> {
+            key.map(|key| key.modified)
+        }
+        let leads = |state: &Self| (at(state.leader.as_ref()), at(state.pause.as_ref()));
+        leads(self) != leads(before)
+            || self.lock.is_none()
+                && (before.lock.is_some()
+                    || before.primary.is_none()
+                    || at(self.primary.as_ref()) != at(before.primary.as_ref()))
     }
 
     /// The newest epoch in which the right was taken.
@@ -259,4 +262,64 @@ fn read<T: DeserializeOwned>(
 
 pub(super) fn text<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("plain data with string keys")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the store has: by key, when it was written.
+    fn state(keys: &[(&str, i64)]) -> State {
+        let values = keys.iter().map(|(name, modified)| {
+            let text = match *name {
+                PRIMARY => r#"{"host":"a","epoch":1,"timeline":null,"lsn":null}"#,
+                LEADER => r#"{"host":"a","since":""}"#,
+                PAUSE => r#"{"why":"","by":"","until":""}"#,
+                COOLDOWN => r#"{"run":"","since":""}"#,
+                LAST_RUN => r#""1""#,
+                LOCK => r#"{"run":"1","operator":"","machine":"","process":1,"since":""}"#,
+                other => unreachable!("{other}"),
+            };
+            let value = Value {
+                text: text.to_owned(),
+                created: Revision(*modified),
+                modified: Revision(*modified),
+                lease: None,
+            };
+            ((*name).to_owned(), value)
+        });
+        let reading = Reading {
+            revision: Revision(9),
+            values: values.collect(),
+        };
+        let state = parse(LIVE, &reading);
+        assert!(state.strange.is_empty(), "{:?}", state.strange);
+        state
+    }
+
+    #[test]
+    fn watchers_look_at_once_for_what_they_may_act_on() {
+        let table: [(&[(&str, i64)], &[(&str, i64)], bool); 11] = [
+            // The right goes, comes, is taken into a newer epoch.
+            (&[(PRIMARY, 1)], &[], true),
+            (&[], &[(PRIMARY, 1)], true),
+            (&[(PRIMARY, 1)], &[(PRIMARY, 2)], true),
+            // While it is free everything counts.
+            (&[], &[(LAST_RUN, 2)], true),
+            // Who leads, and whether people pause it.
+            (&[(PRIMARY, 1)], &[(PRIMARY, 1), (LEADER, 2)], true),
+            (&[(PRIMARY, 1), (PAUSE, 1)], &[(PRIMARY, 1)], true),
+            // Somebody begins to work, works, and ends.
+            (&[(PRIMARY, 1)], &[(PRIMARY, 1), (LOCK, 2)], false),
+            (&[(PRIMARY, 1), (LOCK, 1)], &[(LOCK, 1)], false),
+            (&[(LOCK, 1)], &[(LOCK, 1), (PRIMARY, 2)], false),
+            (&[(PRIMARY, 1), (LOCK, 1)], &[(PRIMARY, 1)], true),
+            // What nothing follows from at once.
+            (&[(PRIMARY, 1)], &[(PRIMARY, 1), (COOLDOWN, 2)], false),
+        ];
+        for (before, now, presses) in table {
+            let found = state(now).presses_since(&state(before));
+            assert_eq!(found, presses, "{before:?} to {now:?}");
+        }
+    }
 }
