@@ -49,7 +49,9 @@ listen primary
     default-server inter 100ms fall 2 rise 1 on-marked-down shutdown-sessions
 """
 
-CONTROL = "PYTHONPATH=/opt/patroni/lib /usr/bin/python3 -m patroni.ctl -c /etc/patroni.json"
+# As its script `patronictl` does it; the module alone does nothing.
+CALL = "from patroni.ctl import ctl; ctl(prog_name='patronictl')"
+CONTROL = f'PYTHONPATH=/opt/patroni/lib /usr/bin/python3 -c "{CALL}" -c /etc/patroni.json'
 
 
 class Patroni(System):
@@ -144,7 +146,10 @@ class Patroni(System):
 
     def switchover(self, old: Host, new: Host) -> None:
         words = f"switchover bench --primary {old.name} --candidate {new.name} --force"
-        new.run(f"{CONTROL} {words}", user="postgres")
+        # Its exit code is 0 where it refuses, too, as it does shortly after a
+        # failover.
+        switched = "Successfully switched over"
+        until(switched, lambda: switched in new.run(f"{CONTROL} {words}", user="postgres"), within=60)
 
     def mend(self, host: Host, primary: Host) -> None:
         primary.run(f"{CONTROL} reinit bench {host.name} --force --wait", user="postgres")

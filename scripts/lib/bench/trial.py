@@ -92,6 +92,8 @@ def under_load(system: System, fault: str, hosts: tuple[Host, Host, Host]) -> Sa
     primary = system.primary()
     if primary is None:
         raise Failed("writes are accepted, and no database is seen to be primary")
+    if fault == "switchover" and primary is not new:
+        raise Failed("nothing was switched over")
     log = log_at(path)
     gap = account.longest_gap(log, injected.begun)
     assert gap is not None
