@@ -30,7 +30,6 @@ const CHANGES: [(&str, &str); 3] = [
 ];
 /// The failover at worst, a check and its answer, on a busy machine.
 const FOLLOWS: Duration = Duration::from_secs(90);
-const SETTLED: Duration = Duration::from_secs(120);
 
 /// What the control plane of Route 53 can be asked.
 const CONTROL_PLANE: [&str; 12] = [
@@ -59,7 +58,7 @@ pub fn story(topology: &Path, keep: bool) {
         hafail.deploys();
         hafail.deploys_nothing();
         hafail.healthy();
-        lead_to(&hafail, &site_of(&primary(&hafail)));
+        lead_to(&hafail, &site_of(&hafail.primary()));
     }
     a_switchover(&hafail);
     the_database_is_lost(&hafail);
@@ -73,7 +72,7 @@ pub fn story(topology: &Path, keep: bool) {
 
 fn a_switchover(hafail: &Hafail) {
     let _chapter = chapter("a switchover without a control plane");
-    let to = other(&site_of(&primary(hafail)));
+    let to = other(&site_of(&hafail.primary()));
     let refused = Faults::of(&CONTROL_PLANE, "ServiceUnavailable");
     lab_api("DELETE", "calls", "");
     let region = if to == "site1" {
@@ -103,7 +102,7 @@ fn a_switchover(hafail: &Hafail) {
 /// Nobody is needed; the names go to where the writer is.
 fn the_database_is_lost(hafail: &Hafail) {
     let _chapter = chapter("power cut of the primary");
-    let before = primary(hafail);
+    let before = hafail.primary();
     let refused = Faults::of(&CONTROL_PLANE, "ServiceUnavailable");
     account::power_off(DEPLOYMENT, &before);
     lead_to(hafail, &other(&site_of(&before)));
@@ -114,7 +113,7 @@ fn the_database_is_lost(hafail: &Hafail) {
 
 fn the_site_is_lost(hafail: &Hafail) {
     let _chapter = chapter("the primary's region goes dark, and is back");
-    let before = primary(hafail);
+    let before = hafail.primary();
     let site = site_of(&before);
     let hosts = ["db", "lb", "queue", "app"].map(|role| format!("{site}-{role}"));
     let refused = Faults::of(&CONTROL_PLANE, "ServiceUnavailable");
@@ -173,15 +172,4 @@ fn site_of(host: &str) -> String {
 
 fn other(site: &str) -> String {
     if site == "site1" { "site2" } else { "site1" }.to_owned()
-}
-
-fn primary(hafail: &Hafail) -> String {
-    let begun = Instant::now();
-    loop {
-        let status = hafail.run(&["status"]);
-        if let Some(host) = status.json()["primary"].as_str() {
-            return host.to_owned();
-        }
-        assert!(begun.elapsed() < SETTLED, "no primary: {status}");
-    }
 }

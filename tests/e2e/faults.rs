@@ -161,7 +161,7 @@ impl World<'_> {
 
     /// A fault after which the other database is primary.
     fn fails_over(&self, time: &str, fault: impl FnOnce(&str)) -> String {
-        let before = primary(self.hafail);
+        let before = self.hafail.primary();
         let seen = self.under_load(time, || fault(&before));
         assert_ne!(seen.primary, before, "nothing was failed over: {seen}");
         before
@@ -169,7 +169,7 @@ impl World<'_> {
 
     /// A fault that leaves the primary where it is.
     fn stays(&self, time: &str, fault: impl FnOnce(&str)) -> Seen {
-        let before = primary(self.hafail);
+        let before = self.hafail.primary();
         let seen = self.under_load(time, || fault(&before));
         assert_eq!(seen.primary, before, "failed over without need: {seen}");
         seen
@@ -177,7 +177,7 @@ impl World<'_> {
 
     fn until_primary_is(&self, wanted: &str) {
         let begun = Instant::now();
-        while primary(self.hafail) != wanted {
+        while self.hafail.primary() != wanted {
             assert!(begun.elapsed() < SETTLED, "{wanted} is not primary");
         }
     }
@@ -265,18 +265,6 @@ fn region(host: &str) -> &'static str {
 
 fn hosts_of(site: &str) -> [String; 4] {
     ["db", "lb", "queue", "app"].map(|role| format!("{site}-{role}"))
-}
-
-/// The primary, as the page says.
-fn primary(hafail: &Hafail) -> String {
-    let begun = Instant::now();
-    loop {
-        let status = hafail.run(&["status"]);
-        if let Some(host) = status.json()["primary"].as_str() {
-            return host.to_owned();
-        }
-        assert!(begun.elapsed() < SETTLED, "no primary: {status}");
-    }
 }
 
 /// Both databases are in their roles, the standby confirms commits, and all

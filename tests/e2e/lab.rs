@@ -204,6 +204,19 @@ impl Hafail {
         );
     }
 
+    /// Waits until a database is seen to be primary.
+    #[track_caller]
+    pub fn primary(&self) -> String {
+        let deadline = Instant::now() + Duration::from_secs(120);
+        loop {
+            let status = self.run(&["status"]);
+            if let Some(host) = status.json()["primary"].as_str() {
+                return host.to_owned();
+            }
+            assert!(Instant::now() < deadline, "no primary: {status}");
+        }
+    }
+
     /// A deploy that succeeds; answers its number of changes.
     #[track_caller]
     pub fn deploys(&self) -> u64 {

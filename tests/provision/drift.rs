@@ -4,25 +4,9 @@ use aws_sdk_ec2::types::{IpPermission, IpRange, Tag};
 use aws_sdk_route53::types::{
     Change, ChangeAction, ChangeBatch, ResourceRecord, ResourceRecordSet, RrType,
 };
-use hafail::provision::{render, resource::Key};
+use hafail::provision::resource::Key;
 
 use crate::world::{World, small};
-
-/// The plan names the resource and says this; the next deploy mends it.
-async fn shows_and_mends(world: &World, key: &str, says: &str) {
-    let changes = world.changes().await;
-    let text = render::text(&changes);
-    assert!(
-        changes.entries.contains_key(&Key::new(key)),
-        "{key}:\n{text}"
-    );
-    assert!(text.contains(says), "{says}:\n{text}");
-    world
-        .deploy()
-        .await
-        .unwrap_or_else(|error| panic!("{key}: {error}"));
-    world.assert_settled().await;
-}
 
 fn rule(port: i32, network: &str) -> IpPermission {
     IpPermission::builder()
@@ -44,7 +28,7 @@ async fn of_the_network() {
     let request = ec2.authorize_security_group_ingress().group_id(&group);
     request.ip_permissions(open).send().await.unwrap();
     let says = "forbid: tcp/5432 from 0.0.0.0/0";
-    shows_and_mends(&world, "site1/security-group/db", says).await;
+    world.shows_and_mends("site1/security-group/db", says).await;
 
     let group = world.id("site1/security-group/lb").await;
     let request = ec2.revoke_security_group_ingress().group_id(&group);
@@ -54,7 +38,7 @@ async fn of_the_network() {
         .await
         .unwrap();
     let says = "allow: tcp/80 from 0.0.0.0/0";
-    shows_and_mends(&world, "site1/security-group/lb", says).await;
+    world.shows_and_mends("site1/security-group/lb", says).await;
 
     let table = world.id("site1/route-table/private").await;
     let request = ec2.delete_route().route_table_id(&table);
@@ -64,7 +48,9 @@ async fn of_the_network() {
         .await
         .unwrap();
     let says = "route 10.20.0.0/16: nothing → peering/site1-site2";
-    shows_and_mends(&world, "site1/route-table/private", says).await;
+    world
+        .shows_and_mends("site1/route-table/private", says)
+        .await;
 
     let gateway = world.id("site1/internet-gateway").await;
     let request = ec2
@@ -77,7 +63,9 @@ async fn of_the_network() {
         .await
         .unwrap();
     let says = "route 0.0.0.0/0: site1/internet-gateway → site1/nat-gateway";
-    shows_and_mends(&world, "site1/route-table/private", says).await;
+    world
+        .shows_and_mends("site1/route-table/private", says)
+        .await;
 
     let request = ec2
         .create_route()
@@ -89,14 +77,18 @@ async fn of_the_network() {
         .await
         .unwrap();
     let says = "route 192.0.2.0/24: site1/internet-gateway → nothing";
-    shows_and_mends(&world, "site1/route-table/private", says).await;
+    world
+        .shows_and_mends("site1/route-table/private", says)
+        .await;
 
     let peering = world.id("peering/site1-site2").await;
     let request = ec2
         .delete_vpc_peering_connection()
         .vpc_peering_connection_id(peering);
     request.send().await.unwrap();
-    shows_and_mends(&world, "peering/site1-site2", "+ site1-site2").await;
+    world
+        .shows_and_mends("peering/site1-site2", "+ site1-site2")
+        .await;
 
     let vpc = world.id("site1/vpc").await;
     let tag = |key: &str| Tag::builder().key(key).build();
@@ -108,7 +100,7 @@ async fn of_the_network() {
         .await
         .unwrap();
     let says = "hafail:resource=site1/vpc owner=platform";
-    shows_and_mends(&world, "site1/vpc", says).await;
+    world.shows_and_mends("site1/vpc", says).await;
 
     // A name alone makes nothing ours.
     let before = ec2
@@ -133,7 +125,7 @@ async fn of_the_network() {
         .tags(tag("hafail:topology"));
     request.send().await.unwrap();
     let says = "tags: nothing → hafail:topology=two-regions";
-    shows_and_mends(&world, "site1/security-group/lb", says).await;
+    world.shows_and_mends("site1/security-group/lb", says).await;
     assert_eq!(world.id("site1/security-group/lb").await, group);
 }
 
@@ -146,7 +138,7 @@ async fn of_machines() {
     let id = world.id("site1/instance/site1-db").await;
     ec2.stop_instances().instance_ids(&id).send().await.unwrap();
     let says = "power: stopped → running";
-    shows_and_mends(&world, "site1/instance/site1-db", says).await;
+    world.shows_and_mends("site1/instance/site1-db", says).await;
     assert_eq!(world.id("site1/instance/site1-db").await, id);
 
     let key_of = async || {
@@ -161,7 +153,7 @@ async fn of_machines() {
         .await
         .unwrap();
     let says = "+ instance/site1-lb";
-    shows_and_mends(&world, "site1/instance/site1-lb", says).await;
+    world.shows_and_mends("site1/instance/site1-lb", says).await;
     let (new_id, new_key) = key_of().await;
     assert_ne!(id, new_id);
     assert_ne!(key, new_key, "a new machine has a new host key");
@@ -173,7 +165,7 @@ async fn of_machines() {
     let request = ec2.disassociate_address().association_id(association);
     request.send().await.unwrap();
     let says = "for: nothing → site1/instance/site1-lb";
-    shows_and_mends(&world, "site1/address/site1-lb", says).await;
+    world.shows_and_mends("site1/address/site1-lb", says).await;
 
     let group = world.id("site1/security-group/bastion").await;
     let (id, _) = key_of().await;
@@ -183,7 +175,7 @@ async fn of_machines() {
         .groups(group);
     request.send().await.unwrap();
     let says = "groups: site1/security-group/bastion → site1/security-group/bastion, site1/security-group/lb";
-    shows_and_mends(&world, "site1/instance/site1-lb", says).await;
+    world.shows_and_mends("site1/instance/site1-lb", says).await;
 }
 
 async fn upsert(world: &World, name: &str, ttl: i64, addresses: &[String]) {
@@ -231,10 +223,10 @@ async fn of_records() {
     let key = format!("record/{name}");
     upsert(&world, name, 5, &["192.0.2.1".to_owned()]).await;
     let says = "addresses: 192.0.2.1 → site1/address/site1-lb";
-    shows_and_mends(&world, &key, says).await;
+    world.shows_and_mends(&key, says).await;
 
     upsert(&world, name, 300, std::slice::from_ref(&site2)).await;
-    shows_and_mends(&world, &key, "TTL: 300 s → 5 s").await;
+    world.shows_and_mends(&key, "TTL: 300 s → 5 s").await;
     let found = world.discover().await.unwrap();
     let text = format!("{:?}", found.entries[&Key::new(key)].spec);
     assert!(text.contains("site2/address/site2-lb"), "{text}");
@@ -248,7 +240,9 @@ async fn of_records() {
     )
     .await;
     let says = "addresses: site2/address/site2-lb → site1/address/site1-lb";
-    shows_and_mends(&world, "record/site1.vote.example.org", says).await;
+    world
+        .shows_and_mends("record/site1.vote.example.org", says)
+        .await;
 
     // Somebody else's record in our zone is named, and keeps the zone.
     upsert(

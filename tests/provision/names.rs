@@ -64,17 +64,6 @@ async fn every_name_has_an_answer_of_each_site_and_destroy_leaves_nothing() {
 async fn what_others_change_is_mended() {
     let world = World::of(checked()).await;
     world.deploy().await.unwrap();
-    let shows_and_mends = async |key: &str, says: &str| {
-        let changes = world.changes().await;
-        let text = render::text(&changes);
-        assert!(
-            changes.entries.contains_key(&Key::new(key)),
-            "{key}:\n{text}"
-        );
-        assert!(text.contains(says), "{says}:\n{text}");
-        world.deploy().await.unwrap();
-        world.assert_settled().await;
-    };
     let check = world.id("health-check/site2").await;
     let change = || {
         world
@@ -84,11 +73,15 @@ async fn what_others_change_is_mended() {
     };
     change().ip_address("192.0.2.9").send().await.unwrap();
     let says = "asks: 192.0.2.9:8404/active → site2/address/site2-lb:8404/active";
-    shows_and_mends("health-check/site2", says).await;
+    world.shows_and_mends("health-check/site2", says).await;
     change().failure_threshold(3).send().await.unwrap();
-    shows_and_mends("health-check/site2", "threshold: 3 → 1").await;
+    world
+        .shows_and_mends("health-check/site2", "threshold: 3 → 1")
+        .await;
     change().inverted(true).send().await.unwrap();
-    shows_and_mends("health-check/site2", "state: off → on").await;
+    world
+        .shows_and_mends("health-check/site2", "state: off → on")
+        .await;
 
     // One that is gone is made anew, and the names go on to it.
     let gone = world
@@ -96,7 +89,7 @@ async fn what_others_change_is_mended() {
         .delete_health_check()
         .health_check_id(&check);
     gone.send().await.unwrap();
-    shows_and_mends("health-check/site2", "+ site2").await;
+    world.shows_and_mends("health-check/site2", "+ site2").await;
     let new = world.id("health-check/site2").await;
     assert_ne!(new, check);
     let sets = sets(&world, "vote.example.org").await;

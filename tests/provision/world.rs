@@ -154,6 +154,18 @@ impl World {
         assert!(changes.is_empty(), "{}", provision::render::text(&changes));
     }
 
+    /// The plan names the resource and says this; the next deploy mends it.
+    pub async fn shows_and_mends(&self, key: &str, says: &str) {
+        let changes = self.changes().await;
+        let text = provision::render::text(&changes);
+        let shown = changes.entries.contains_key(&Key::new(key));
+        assert!(shown, "{key}:\n{text}");
+        assert!(text.contains(says), "{says}:\n{text}");
+        let deployed = self.deploy().await;
+        deployed.unwrap_or_else(|error| panic!("{key}: {error}"));
+        self.assert_settled().await;
+    }
+
     /// EC2 in the region of a site, past the tests' own bookkeeping.
     pub fn ec2(&self, site: &str) -> aws_sdk_ec2::Client {
         let site = self.topology.site_in(site).unwrap();

@@ -1,12 +1,12 @@
 //! PostgreSQL and its guards.
 
-use super::{DEPLOYMENT, GUARD, World, account, filter, on_host, other, primary, settled};
+use super::{DEPLOYMENT, GUARD, World, account, filter, on_host, other, settled};
 
 const KILL: &str = "kill -9 $(head -n 1 /var/lib/hafail/postgresql/15/data-*/postmaster.pid)";
 
 /// It starts again in place, or the other site takes over.
 pub fn postgresql_is_killed(world: &World<'_>) {
-    let primary = primary(world.hafail);
+    let primary = world.hafail.primary();
     world.under_load("15s", || {
         on_host(DEPLOYMENT, &primary, KILL);
     });
@@ -50,7 +50,7 @@ pub fn postgresql_is_frozen(world: &World<'_>) {
 /// All but the stream of the log goes on between the databases: the standby
 /// leaves those who have every commit, and takes over no more.
 pub fn a_standby_stops_streaming(world: &World<'_>) {
-    let before = primary(world.hafail);
+    let before = world.hafail.primary();
     let seen = world.stays("25s", |primary| {
         let port = ["i tcp sport 5432 drop", "o tcp dport 5432 drop"];
         filter(other(primary), &port.map(str::to_owned), 12);
@@ -70,7 +70,7 @@ pub fn a_standby_stops_streaming(world: &World<'_>) {
 
 /// The old primary is copied anew, into another directory.
 pub fn a_rewind_fails(world: &World<'_>) {
-    let before = primary(world.hafail);
+    let before = world.hafail.primary();
     let tool = "/usr/lib/postgresql/15/bin/pg_rewind";
     let broken =
         format!("mv {tool} {tool}.away; printf '#!/bin/sh\nexit 1\n' > {tool}; chmod 755 {tool}");

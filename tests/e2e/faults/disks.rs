@@ -1,6 +1,6 @@
 //! The disk under PostgreSQL: full, and hung.
 
-use super::{DEPLOYMENT, GUARD, World, on_host, other, primary, region, settled, site};
+use super::{DEPLOYMENT, GUARD, World, on_host, other, region, settled, site};
 use crate::lab::lab;
 
 const DATA: &str = "/var/lib/hafail";
@@ -48,7 +48,7 @@ pub fn a_disk_hangs(world: &World<'_>) {
 /// its usual one afterwards.
 fn on_a_small_disk(world: &World<'_>, story: impl FnOnce(&str)) {
     settled(world.hafail);
-    let host = other(&primary(world.hafail));
+    let host = other(&world.hafail.primary());
     on_host(DEPLOYMENT, host, STOP);
     let name = format!("{DEPLOYMENT}/{}/instance/{host}", site(host));
     lab(&["fault", "give-disk", &name, DATA, "--size", "1536"]);
@@ -64,7 +64,7 @@ fn on_a_small_disk(world: &World<'_>, story: impl FnOnce(&str)) {
     story(host);
 
     settled(world.hafail);
-    assert_ne!(primary(world.hafail), host, "it is a standby now");
+    assert_ne!(world.hafail.primary(), host, "it is a standby now");
     // What lies below the disk is from before: it is taken in anew.
     let away = format!(
         "{STOP}; cd /; rm -rf /srv/data; cp -a {DATA} /srv/data; umount {DATA}; \

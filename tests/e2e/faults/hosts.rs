@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    DATABASES, DEPLOYMENT, SETTLED, World, account, hosts_of, on_host, other, power_off, primary,
-    settled, site, writers,
+    DATABASES, DEPLOYMENT, SETTLED, World, account, hosts_of, on_host, other, power_off, settled,
+    site, writers,
 };
 use crate::lab::lab;
 
@@ -27,7 +27,7 @@ pub fn the_standby_loses_power(world: &World<'_>) {
 /// its client is told so only where it waits for no standby.
 pub fn the_primary_stands_still(world: &World<'_>) {
     settled(world.hafail);
-    let before = primary(world.hafail);
+    let before = world.hafail.primary();
     let seen = writers::work_beside(world.hafail, "25s", || {
         let host = format!("{DEPLOYMENT}/{}/instance/{before}", site(&before));
         lab(&["fault", "freeze", &host, "--for", "12s"]);
@@ -52,7 +52,7 @@ pub fn the_primary_stands_still(world: &World<'_>) {
 /// promoted, and the refusal says what would unblock it.
 pub fn the_promoted_primary_dies_as_well(world: &World<'_>) {
     settled(world.hafail);
-    let first = primary(world.hafail);
+    let first = world.hafail.primary();
     let second = other(&first);
     account::power_off(DEPLOYMENT, &first);
     world.until_primary_is(second);
@@ -71,7 +71,7 @@ pub fn the_promoted_primary_dies_as_well(world: &World<'_>) {
 pub fn both_databases_lose_power(world: &World<'_>) {
     for old_first in [true, false] {
         settled(world.hafail);
-        let old = primary(world.hafail);
+        let old = world.hafail.primary();
         let (first, second) = match old_first {
             true => (old.as_str(), other(&old)),
             false => (other(&old), old.as_str()),
@@ -118,7 +118,7 @@ pub fn names_leave(world: &World<'_>, site: &str) {
 /// leading watcher: nothing is decided by wall clocks.
 pub fn a_wall_clock_is_moved(world: &World<'_>) {
     settled(world.hafail);
-    let database = primary(world.hafail);
+    let database = world.hafail.primary();
     let leader = super::watchers::leader(world.hafail);
     on_host(DEPLOYMENT, &database, &own_clock("hafail-guard"));
     on_host(DEPLOYMENT, &leader, &own_clock("hafail-watch"));

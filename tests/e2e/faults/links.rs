@@ -1,7 +1,7 @@
 //! Networks: cut, one way only, flapping.
 
 use super::{
-    DEPLOYMENT, World, cut, filter, hosts, hosts_of, on_host, primary, region, settled, site,
+    DEPLOYMENT, World, cut, filter, hosts, hosts_of, on_host, region, settled, site,
     watchers::failovers,
 };
 use crate::lab::lab;
@@ -26,7 +26,7 @@ pub fn the_primary_hears_nothing(world: &World<'_>) {
 /// Shorter than the lease, again and again: it keeps its right, or loses it
 /// once. Nothing goes to and fro.
 pub fn the_link_of_the_primary_flaps(world: &World<'_>) {
-    let primary = primary(world.hafail);
+    let primary = world.hafail.primary();
     let before = failovers(world.hafail);
     let seen = world.under_load("25s", || {
         let script = "nft add table inet cut; \

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::{DEPLOYMENT, SETTLED, World, account, other, primary, region, settled};
+use super::{DEPLOYMENT, SETTLED, World, account, other, region, settled};
 
 /// A power cut while paused; and commands by hand go on.
 pub fn nothing_is_done_while_paused(world: &World<'_>) {
     settled(world.hafail);
-    let before = primary(world.hafail);
+    let before = world.hafail.primary();
     let pause = ["pause", "--for", "20s", "--why", "a test"];
     world.hafail.run(&pause).with(0);
     let begun = Instant::now();
@@ -38,7 +38,7 @@ pub fn nothing_is_done_while_paused(world: &World<'_>) {
         }
         assert!(begun.elapsed() < SETTLED, "{ended}");
     }
-    assert_eq!(primary(world.hafail), before);
+    assert_eq!(world.hafail.primary(), before);
     world.hafail.run(&["pause", "--end"]).with(0);
     account::power_on(DEPLOYMENT, other(&before));
     settled(world.hafail);
@@ -64,6 +64,6 @@ pub fn the_old_primary_is_back_during_a_switchover(world: &World<'_>) {
         }
     });
     eprintln!("      home after {refused} refusals");
-    assert_eq!(primary(world.hafail), home);
+    assert_eq!(world.hafail.primary(), home);
     settled(world.hafail);
 }

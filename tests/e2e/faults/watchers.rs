@@ -1,6 +1,6 @@
 //! Watchers and the store.
 
-use super::{DEPLOYMENT, Hafail, WATCHER, World, account, databases, on_host, primary, settled};
+use super::{DEPLOYMENT, Hafail, WATCHER, World, account, databases, on_host, settled};
 
 /// The host of the watcher that leads.
 pub fn leader(hafail: &Hafail) -> String {
@@ -26,7 +26,7 @@ pub fn the_witness_is_lost(world: &World<'_>) {
     let seen = world.stays("10s", |_| account::power_off(DEPLOYMENT, "witness"));
     assert!(seen.gap() < 3_000, "{seen}");
     world.until_why_says("store-degraded");
-    let before = primary(world.hafail);
+    let before = world.hafail.primary();
     account::power_off(DEPLOYMENT, &before);
     world.until_primary_is(super::other(&before));
     account::power_on(DEPLOYMENT, &before);

@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::{DATABASES, DEPLOYMENT, Hafail, on_host, primary};
+use super::{DATABASES, DEPLOYMENT, Hafail, on_host};
 use crate::lab::{Started, try_on_host};
 
 /// From a fault to the first accepted write, at worst, on a machine that
@@ -111,7 +111,7 @@ pub fn work_beside(hafail: &Hafail, time: &str, fault: impl FnOnce()) -> Seen {
     let seen = Seen {
         commits: [one, two],
         votes,
-        primary: primary(hafail),
+        primary: hafail.primary(),
         overlap_ms: overlap_ms(),
     };
     assert!(seen.gap() < RECOVERED, "too long: {seen}");
