@@ -41,16 +41,12 @@ impl Guard {
             }
             match self.unwell().await {
                 None => self.found(None),
-                Some(Unwell::Dead(why)) => {
-                    self.found(Some(why.clone()));
-                    self.step_down(&why).await;
-                }
-                Some(Unwell::NoRoom(why)) if self.has_successor() => {
-                    self.found(Some(why.clone()));
-                    self.step_down(&why).await;
-                }
-                Some(Unwell::NoRoom(why)) => {
+                Some(Unwell::NoRoom(why)) if !self.has_successor() => {
                     tracing::error!(why, "stays primary: nobody else has every commit");
+                }
+                Some(Unwell::Dead(why) | Unwell::NoRoom(why)) => {
+                    self.found(Some(why.clone()));
+                    self.step_down(&why).await;
                 }
             }
         }
