@@ -269,7 +269,9 @@ mod tests {
     use super::*;
 
     /// What the store has: by key, when it was written.
-    fn state(keys: &[(&str, i64)]) -> State {
+    type Keys<'a> = &'a [(&'a str, i64)];
+
+    fn state(keys: Keys<'_>) -> State {
         let values = keys.iter().map(|(name, modified)| {
             let text = match *name {
                 PRIMARY => r#"{"host":"a","epoch":1,"timeline":null,"lsn":null}"#,
@@ -299,7 +301,7 @@ mod tests {
 
     #[test]
     fn watchers_look_at_once_for_what_they_may_act_on() {
-        let table: [(&[(&str, i64)], &[(&str, i64)], bool); 11] = [
+        let table: [(Keys<'_>, Keys<'_>, bool); 11] = [
             // The right goes, comes, is taken into a newer epoch.
             (&[(PRIMARY, 1)], &[], true),
             (&[], &[(PRIMARY, 1)], true),
