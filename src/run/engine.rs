@@ -1,6 +1,8 @@
 //! The engine: starts what is ready, journals before and after, turns back or
 //! stops where it must.
 
+mod end;
+
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex},
@@ -335,67 +337,6 @@ impl<'a> Engine<'a> {
             proof: progress.proof.clone(),
             current: self.current.clone(),
         }
-    }
-
-    async fn stop(self) -> Result<Ran, RunError> {
-        let (outcome, why) = self.verdict();
-        self.end(outcome, why).await
-    }
-
-    fn verdict(&self) -> (Outcome, String) {
-        if self.superseded {
-            return (Outcome::Superseded, "a newer run has been there".to_owned());
-        }
-        if let Phase::Undoing { why } = &self.progress.phase {
-            let undone = self.progress.to_undo().next().is_none();
-            let outcome = if undone {
-                Outcome::Unwound
-            } else {
-                Outcome::Stuck
-            };
-            return (outcome, why.clone());
-        }
-        if self.progress.left().next().is_none() {
-            return (Outcome::Succeeded, "all steps are done".to_owned());
-        }
-        if self.failed.is_none() && self.runner.interrupt.is_set() {
-            return (Outcome::Interrupted, "interrupted".to_owned());
-        }
-        let why = self.failed.clone().unwrap_or_else(|| self.last_failure());
-        (Outcome::Stuck, why)
-    }
-
-    fn last_failure(&self) -> String {
-        let failure = self
-            .entries
-            .iter()
-            .rev()
-            .find_map(|entry| match &entry.event {
-                Event::StepFailed { why, .. } => Some(why.clone()),
-                _ => None,
-            });
-        failure.unwrap_or_else(|| "steps are left".to_owned())
-    }
-
-    async fn end(mut self, outcome: Outcome, why: String) -> Result<Ran, RunError> {
-        let undoing = matches!(self.progress.phase, Phase::Undoing { .. });
-        let left = if undoing {
-            self.progress
-                .to_undo()
-                .map(|planned| format!("undo: {}", planned.step))
-                .collect()
-        } else {
-            self.progress
-                .left()
-                .map(|planned| planned.step.to_string())
-                .collect()
-        };
-        self.record(Event::Stopped { outcome, why, left })?;
-        self.flush().await?;
-        Ok(Ran {
-            outcome,
-            entries: self.entries,
-        })
     }
 }
 
