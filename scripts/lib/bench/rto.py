@@ -1,6 +1,6 @@
 """How fast do systems fail over? The same hosts, client and faults for all.
 
-usage: scripts/bench rto [--system NAME]… [--fault NAME]… [--runs N] [--output table|json]
+usage: scripts/bench rto [--system NAME]… [--fault NAME]… [--runs N] [--output table|json] [--chart FILE]
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import json
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from account import Sample
+from chart import chart
 from faults import FAULTS, TITLES
 from ground import deployed, down, say
 from hafail import Hafail
@@ -37,6 +39,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--fault", action="append", choices=FAULTS, help="all when not given")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--output", choices=("table", "json"), default="table")
+    parser.add_argument("--chart", type=Path, metavar="FILE", help="draw the runs as SVG")
     return parser.parse_args()
 
 
@@ -97,6 +100,8 @@ def main() -> int:
     except KeyboardInterrupt:
         interrupted = True
         say("interrupted: this is what was measured until now")
+    if chosen.chart:
+        chosen.chart.write_text(chart(bench.samples))
     if chosen.output == "json":
         print(json.dumps(document(bench.samples, bench.failed), indent=2))
     else:
