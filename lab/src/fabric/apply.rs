@@ -337,8 +337,7 @@ impl Fabric {
         inside_gone.extend(gone.iter().map(|ip| format!("route del {ip}/32\n")));
         let space = self.names.namespace();
         namespace::batch_remove(&space, &inside_gone).await;
-        // A VPC without an internet gateway has no link for its addresses yet.
-        namespace::batch_remove(&space, &inside).await;
+        namespace::batch(&space, &inside).await?;
         let new: BTreeSet<Ipv4Addr> = wanted
             .keys()
             .filter(|ip| !self.built.public.contains_key(ip))

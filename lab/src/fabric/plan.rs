@@ -68,7 +68,7 @@ pub fn plan(cloud: &Cloud) -> Plan {
             plan.peerings.insert(id.clone(), ends);
         }
     }
-    plan.public = public_addresses(cloud);
+    plan.public = public_addresses(cloud, &plan.vpcs);
     plan
 }
 
@@ -186,20 +186,26 @@ pub(super) fn leads_to_internet(region: &Region, subnet: &str) -> bool {
     )
 }
 
-fn public_addresses(cloud: &Cloud) -> BTreeMap<Ipv4Addr, Option<String>> {
+/// A VPC answers once it is linked to the internet: until then there is no way
+/// to it, and the plan changes with the link.
+fn public_addresses(
+    cloud: &Cloud,
+    vpcs: &BTreeMap<String, VpcPlan>,
+) -> BTreeMap<Ipv4Addr, Option<String>> {
+    let linked = |vpc: &String| vpcs.get(vpc).is_some_and(|plan| plan.internet);
     let mut public = BTreeMap::new();
     for region in cloud.regions.values() {
         public.extend(region.addresses.keys().map(|ip| (*ip, None)));
-        for gateway in region.nat_gateways.values() {
-            let vpc = region.subnets.get(&gateway.subnet).map(|s| s.vpc.clone());
-            public.extend(gateway.public_ip.map(|ip| (ip, vpc)));
-        }
-        for (vpc, instance) in region.vpcs.keys().flat_map(|v| {
-            region
-                .instances_of(v)
-                .map(move |(_, instance)| (v, instance))
-        }) {
-            public.extend(instance.public_ip.map(|ip| (ip, Some(vpc.clone()))));
+        let gateways = region.nat_gateways.values().filter_map(|gateway| {
+            let subnet = region.subnets.get(&gateway.subnet);
+            Some((gateway.public_ip?, subnet.map(|subnet| &subnet.vpc)))
+        });
+        let instances = region.vpcs.keys().flat_map(|vpc| {
+            let instances = region.instances_of(vpc);
+            instances.filter_map(move |(_, instance)| Some((instance.public_ip?, Some(vpc))))
+        });
+        for (ip, vpc) in gateways.chain(instances) {
+            public.insert(ip, vpc.filter(|vpc| linked(vpc)).cloned());
         }
     }
     public

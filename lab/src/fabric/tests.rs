@@ -284,3 +284,10 @@ fn every_public_address_is_known_with_who_answers() {
     assert_eq!(public[&NAT].as_deref(), Some("vpc-1"));
     assert_eq!(public[&Ipv4Addr::new(127, 7, 7, 7)], None);
 }
+
+#[test]
+fn nobody_answers_for_an_address_before_there_is_a_way_to_it() {
+    let public = plan(&cloud(|r| r.internet_gateways.clear())).public;
+    assert_eq!(public[&PUBLIC], None);
+    assert_eq!(public[&NAT], None);
+}
