@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use hafail::order::{Order, OrderAnswer, PostgresState, WantedRole};
 use rustix::process::Signal;
 
-use crate::harness::{Hosts, signal, with_hosts};
+use crate::harness::{DEMOTE, Hosts, signal, with_hosts};
 
 #[test]
 fn a_killed_primary_is_restarted_at_once() {
@@ -149,14 +149,7 @@ fn after_a_boot_a_primary_comes_up_as_a_standby() {
 fn a_demoted_host_stays_stopped_over_a_boot() {
     with_hosts(1, async |mut hosts| {
         hosts.replicate().await;
-        hosts
-            .done(
-                0,
-                Order::Demote {
-                    deadline_ms: 10_000,
-                },
-            )
-            .await;
+        hosts.done(0, DEMOTE).await;
         hosts.nodes[0].power_off();
         std::fs::write(hosts.nodes[0].directory.join("boot_id"), "second boot\n").unwrap();
         hosts.nodes[0].start_guard(&[]).await;
@@ -338,9 +331,7 @@ fn repeat_is_harmless_demote_and_resume() {
         let crashes = crash_everywhere(
             &mut hosts,
             0,
-            Order::Demote {
-                deadline_ms: 10_000,
-            },
+            DEMOTE,
             async |hosts| {
                 hosts.done(0, Order::Resume { timeline }).await;
                 write_one(hosts, 0).await;
@@ -356,14 +347,7 @@ fn repeat_is_harmless_demote_and_resume() {
             0,
             Order::Resume { timeline },
             async |hosts| {
-                hosts
-                    .done(
-                        0,
-                        Order::Demote {
-                            deadline_ms: 10_000,
-                        },
-                    )
-                    .await;
+                hosts.done(0, DEMOTE).await;
             },
             async |hosts| write_one(hosts, 0).await,
         );
@@ -386,14 +370,7 @@ fn repeat_is_harmless_promote_and_follow() {
             async |hosts| {
                 // Back to the beginning: the first host is primary.
                 if hosts.status(1).await.postgres.state == PostgresState::Primary {
-                    hosts
-                        .done(
-                            1,
-                            Order::Demote {
-                                deadline_ms: 10_000,
-                            },
-                        )
-                        .await;
+                    hosts.done(1, DEMOTE).await;
                     hosts
                         .done(
                             0,
@@ -407,14 +384,7 @@ fn repeat_is_harmless_promote_and_follow() {
                     hosts.done(1, Order::Follow { upstream }).await;
                 }
                 write_one(hosts, 0).await;
-                hosts
-                    .done(
-                        0,
-                        Order::Demote {
-                            deadline_ms: 10_000,
-                        },
-                    )
-                    .await;
+                hosts.done(0, DEMOTE).await;
             },
             async |hosts| {
                 write_one(hosts, 1).await;
@@ -433,14 +403,7 @@ fn repeat_is_harmless_promote_and_follow() {
             0,
             Order::Follow { upstream },
             async |hosts| {
-                hosts
-                    .done(
-                        0,
-                        Order::Demote {
-                            deadline_ms: 10_000,
-                        },
-                    )
-                    .await;
+                hosts.done(0, DEMOTE).await;
                 write_one(hosts, 1).await;
             },
             async |hosts| hosts.wait_replayed(0, 1).await,

@@ -7,21 +7,14 @@ use std::{
 
 use hafail::order::{Order, OrderAnswer, PostgresState};
 
-use crate::harness::{Hosts, with_hosts};
+use crate::harness::{DEMOTE, Hosts, with_hosts};
 
 /// Cuts the first host off, lets it commit rows that only it has, promotes
 /// the second and powers the first on again.
 async fn diverge(hosts: &mut Hosts) {
     hosts.insert(0, 1, 100).await;
     hosts.wait_replayed(1, 0).await;
-    hosts
-        .done(
-            1,
-            Order::Demote {
-                deadline_ms: 10_000,
-            },
-        )
-        .await;
+    hosts.done(1, DEMOTE).await;
     hosts.insert(0, 101, 200).await;
     hosts.nodes[0].power_off();
     hosts.next_epoch();
@@ -120,14 +113,7 @@ fn where_a_rewind_is_impossible_a_copy_keeps_the_old_directory() {
         hosts.replicate().await;
         diverge(&mut hosts).await;
         // Without the log of before the divergence pg_rewind finds no way back.
-        hosts
-            .done(
-                0,
-                Order::Demote {
-                    deadline_ms: 10_000,
-                },
-            )
-            .await;
+        hosts.done(0, DEMOTE).await;
         let old = hosts.nodes[0].data_dirs().remove(0);
         for file in fs::read_dir(old.join("pg_wal")).unwrap() {
             let path = file.unwrap().path();
@@ -163,14 +149,7 @@ fn a_copy_that_fails_leaves_the_old_directory_in_place() {
     with_hosts(2, async |mut hosts| {
         hosts.replicate().await;
         diverge(&mut hosts).await;
-        hosts
-            .done(
-                1,
-                Order::Demote {
-                    deadline_ms: 10_000,
-                },
-            )
-            .await;
+        hosts.done(1, DEMOTE).await;
         let answer = hosts.order(0, reclone()).await;
         assert!(matches!(answer, OrderAnswer::Failed { .. }), "{answer:?}");
         assert_eq!(hosts.nodes[0].data_dirs().len(), 1);
@@ -191,14 +170,7 @@ fn repeat_is_harmless_rewind() {
     with_hosts(2, async |mut hosts| {
         hosts.replicate().await;
         diverge(&mut hosts).await;
-        hosts
-            .done(
-                0,
-                Order::Demote {
-                    deadline_ms: 10_000,
-                },
-            )
-            .await;
+        hosts.done(0, DEMOTE).await;
         let data = hosts.nodes[0].data_dirs().remove(0);
         let saved = hosts.nodes[0].directory.join("saved");
         copy(&data, &saved);
@@ -225,14 +197,7 @@ fn repeat_is_harmless_rewind() {
                 break;
             }
             crashes += 1;
-            hosts
-                .done(
-                    0,
-                    Order::Demote {
-                        deadline_ms: 10_000,
-                    },
-                )
-                .await;
+            hosts.done(0, DEMOTE).await;
             fs::remove_dir_all(&data).unwrap();
             copy(&saved, &data);
         }

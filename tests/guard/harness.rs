@@ -27,6 +27,11 @@ use crate::{
     pki::{Authority, Identity},
 };
 
+/// With the patience of a switchover.
+pub const DEMOTE: Order = Order::Demote {
+    deadline_ms: 10_000,
+};
+
 const BIN: &str = "/usr/lib/postgresql/15/bin";
 /// Below which the keys of the test are.
 const PREFIX: &str = "/hafail/test/";

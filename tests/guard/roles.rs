@@ -7,7 +7,7 @@ use hafail::{
     order::{GuardStatus, Order, PostgresState},
 };
 
-use crate::harness::{Hosts, with_hosts};
+use crate::harness::{DEMOTE, Hosts, with_hosts};
 
 const PATHS: [&str; 13] = [
     "/",
@@ -65,14 +65,7 @@ fn role_questions_are_answered_as_patroni_does() {
         assert_eq!(hosts.ask(0, "GET", "/orders").await, 404);
 
         // A standby that lost its primary says so, whatever it has replayed.
-        hosts
-            .done(
-                0,
-                Order::Demote {
-                    deadline_ms: 10_000,
-                },
-            )
-            .await;
+        hosts.done(0, DEMOTE).await;
         let stopped = [no, no, no, no, no, no, no, no, no, no, yes, no, yes];
         assert_eq!(answers(&hosts, 0, "GET").await, stopped);
         hosts
@@ -128,12 +121,7 @@ fn roles_flip_with_the_change_and_not_with_the_next_look() {
             }
             (begin.elapsed(), hosts.nodes[0].postmaster().is_some())
         };
-        let demote = hosts.done(
-            0,
-            Order::Demote {
-                deadline_ms: 10_000,
-            },
-        );
+        let demote = hosts.done(0, DEMOTE);
         let ((flipped, running), _) = tokio::join!(watch, demote);
         eprintln!("/primary said no after {flipped:?}, PostgreSQL still running: {running}");
         hosts

@@ -8,13 +8,7 @@ use hafail::{
 };
 use rustix::process::Signal;
 
-use crate::harness::{Hosts, signal, with_hosts};
-
-fn demote() -> Order {
-    Order::Demote {
-        deadline_ms: 10_000,
-    }
-}
+use crate::harness::{DEMOTE, Hosts, signal, with_hosts};
 
 fn follow(hosts: &Hosts, n: usize) -> Order {
     Order::Follow {
@@ -87,7 +81,7 @@ fn a_standby_without_a_stream_knows_the_timeline_of_its_log() {
     with_hosts(2, async |mut hosts| {
         hosts.replicate().await;
         hosts.next_epoch();
-        hosts.done(0, demote()).await;
+        hosts.done(0, DEMOTE).await;
         let promote = Order::Promote {
             at_least: None,
             in_sync: false,
@@ -121,7 +115,7 @@ fn switchover_there_and_back_loses_nothing() {
             rows += 1000;
             hosts.done(old, Order::Checkpoint).await;
             let begin = Instant::now();
-            let (_, stopped) = hosts.done(old, demote()).await;
+            let (_, stopped) = hosts.done(old, DEMOTE).await;
             let demoted = begin.elapsed();
             assert_eq!(stopped.postgres.state, PostgresState::Stopped);
             assert_eq!(stopped.wanted, WantedRole::Stopped);
@@ -168,8 +162,8 @@ fn orders_told_twice_change_nothing() {
         hosts.replicate().await;
         hosts.next_epoch();
         assert!(!hosts.done(1, follow(&hosts, 0)).await.0);
-        assert!(hosts.done(0, demote()).await.0);
-        assert!(!hosts.done(0, demote()).await.0);
+        assert!(hosts.done(0, DEMOTE).await.0);
+        assert!(!hosts.done(0, DEMOTE).await.0);
         assert!(
             hosts
                 .done(
@@ -206,7 +200,7 @@ fn a_demotion_is_undone() {
         hosts.replicate().await;
         hosts.insert(0, 1, 10).await;
         hosts.next_epoch();
-        hosts.done(0, demote()).await;
+        hosts.done(0, DEMOTE).await;
         let wrong = Order::Resume {
             timeline: Timeline(7),
         };
@@ -253,7 +247,7 @@ fn a_promotion_is_refused_where_it_would_lose() {
             upstream: "db9".parse().unwrap(),
         };
         assert_eq!(hosts.refused(1, stranger).await, "unknown-upstream");
-        hosts.done(1, demote()).await;
+        hosts.done(1, DEMOTE).await;
         let promote = Order::Promote {
             at_least: None,
             in_sync: false,
@@ -285,7 +279,7 @@ fn synchronous_commits_wait_for_the_standby() {
             .await;
         hosts.insert(0, 1, 10).await;
         // Without its standby a commit waits.
-        hosts.done(1, demote()).await;
+        hosts.done(1, DEMOTE).await;
         let blocked = tokio::time::timeout(
             std::time::Duration::from_millis(500),
             hosts.insert(0, 11, 20),
