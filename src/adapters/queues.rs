@@ -2,12 +2,16 @@
 
 mod info;
 
-use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::Ipv4Addr,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use redis::{Cmd, FromRedisValue, aio::MultiplexedConnection};
 use secrecy::SecretString;
-use tokio::sync::Mutex;
 
 use super::redis_link;
 use crate::{
@@ -48,27 +52,24 @@ impl RedisQueues {
     }
 
     /// Runs a command on the kept connection, or on a new one. A connection
-    /// that failed is given up.
+    /// that has not answered is given up, also where nobody waited for long:
+    /// that of a machine that lost power stays silent.
     async fn ask<T: FromRedisValue>(&self, host: &HostName, command: &Cmd) -> Result<T, PortError> {
-        let kept = self.kept.lock().await.get(host).cloned();
+        let kept = self.kept().remove(host);
         let mut connection = match kept {
             Some(connection) => connection,
-            None => self.open(host).await?,
-        };
-        match command.query_async(&mut connection).await {
-            Ok(answer) => Ok(answer),
-            Err(error) => {
-                self.kept.lock().await.remove(host);
-                Err(redis_link::failure(host, &error, ANSWER))
+            None => {
+                redis_link::open(&*self.remote, host, self.port, &self.password, ANSWER).await?
             }
-        }
+        };
+        let answer = command.query_async(&mut connection).await;
+        let answer = answer.map_err(|error| redis_link::failure(host, &error, ANSWER))?;
+        self.kept().insert(host.clone(), connection);
+        Ok(answer)
     }
 
-    async fn open(&self, host: &HostName) -> Result<MultiplexedConnection, PortError> {
-        let opened =
-            redis_link::open(&*self.remote, host, self.port, &self.password, ANSWER).await?;
-        self.kept.lock().await.insert(host.clone(), opened.clone());
-        Ok(opened)
+    fn kept(&self) -> MutexGuard<'_, BTreeMap<HostName, MultiplexedConnection>> {
+        self.kept.lock().expect("no holder of this lock panics")
     }
 
     /// Calls a change again on a new connection when the kept one turned out

@@ -1,11 +1,26 @@
-use std::{collections::BTreeMap, net::Ipv4Addr, process::Command, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::Ipv4Addr,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
+    time::Duration,
+};
 
 use hafail::{
     adapters::{queues::RedisQueues, redis_link},
+    ids::HostName,
     observation::QueueRole,
-    ports::{PortError, queues::Queues},
+    ports::{
+        PortError,
+        queues::Queues,
+        remote::{self, Endpoint, Output, Remote, RemoteError, Stream},
+    },
 };
 use redis::aio::MultiplexedConnection;
+use rustix::process::Signal;
 use secrecy::SecretString;
 
 use crate::local::{BOUND, Loopback, Program, free_port, host, listens, until};
@@ -119,6 +134,41 @@ async fn roles_lengths_and_pauses() {
         let status = queues.status(&other).await.unwrap();
         assert_eq!(status.role, QueueRole::Master { replicas: 0 });
     }
+}
+
+/// One host, which is where the number says.
+struct Moved(AtomicU16);
+
+#[async_trait::async_trait]
+impl Remote for Moved {
+    async fn run(&self, _: &HostName, _: remote::Command) -> Result<Output, RemoteError> {
+        unreachable!("a queue is only dialled")
+    }
+
+    async fn dial(&self, host: &HostName, _: Endpoint) -> Result<Box<dyn Stream>, RemoteError> {
+        let port = self.0.load(Ordering::Relaxed);
+        let there = Loopback::new(&[(host.as_str(), port)]);
+        there.dial(host, Endpoint::Tcp(port)).await
+    }
+}
+
+/// A glance waits for less than an answer may take.
+#[tokio::test]
+async fn a_connection_that_went_silent_is_not_used_again() {
+    let (before, after) = (Redis::start().await, Redis::start().await);
+    let remote = Arc::new(Moved(before.port.into()));
+    let queues = RedisQueues::new(remote.clone(), 0, password(), BTreeMap::new());
+    let queue = host("q");
+    queues.status(&queue).await.unwrap();
+
+    before.program.signal(Signal::STOP);
+    remote.0.store(after.port, Ordering::Relaxed);
+    let glance = || tokio::time::timeout(Duration::from_secs(1), queues.status(&queue));
+    assert!(
+        glance().await.is_err(),
+        "nobody answers on the old connection"
+    );
+    glance().await.expect("a new connection").unwrap();
 }
 
 #[tokio::test]
