@@ -52,6 +52,14 @@ fn routes(view: &View<'_>, backend: Backend, wanted: &HostName) -> Vec<String> {
     strays.collect()
 }
 
+/// The active queue, where it is a copy.
+pub(super) fn takes_no_votes(view: &View<'_>, active: &HostName) -> Option<String> {
+    match &view.snapshot().queues.get(active)?.known()?.role {
+        QueueRole::Replica { of, .. } => Some(format!("{active} copies {of} and takes no votes")),
+        QueueRole::Master { .. } => None,
+    }
+}
+
 pub(super) fn queues(view: &View<'_>, active: &HostName) -> Vec<String> {
     let known = view
         .snapshot()
@@ -59,9 +67,7 @@ pub(super) fn queues(view: &View<'_>, active: &HostName) -> Vec<String> {
         .iter()
         .filter_map(|(host, status)| Some((host, status.known()?)));
     let strays = known.filter_map(|(host, status)| match &status.role {
-        QueueRole::Replica { of, .. } if host == active => {
-            Some(format!("{host} copies {of} and takes no votes"))
-        }
+        QueueRole::Replica { .. } if host == active => takes_no_votes(view, host),
         QueueRole::Master { .. } if host != active => Some(format!(
             "{host} is a queue of its own, it does not copy {active}"
         )),

@@ -5,6 +5,8 @@ mod balancers;
 mod heal;
 mod memory;
 mod policy;
+#[cfg(test)]
+mod scene;
 mod sentence;
 mod standbys;
 
@@ -281,11 +283,15 @@ fn held(
     if let Some(plan) = follow_records(view, sight, holder) {
         return Reaction::Act(Act::Run(Box::new(plan)));
     }
+    let (followers, urgent) = balancers::react(view, sight, holder, policy, memory, now);
+    if urgent && matches!(followers, Reaction::Act(_)) {
+        return followers;
+    }
     match standbys::react(view, sight, holder, policy, memory, now) {
         Reaction::Rest => {}
         reaction => return reaction,
     }
-    match balancers::react(view, sight, holder, policy, memory, now) {
+    match followers {
         Reaction::Rest => heal::react(view, holder, policy, memory, now),
         reaction => reaction,
     }

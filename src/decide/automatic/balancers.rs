@@ -9,7 +9,8 @@ use crate::{
 };
 
 /// Redirects what has been astray for long enough. Only what an order mends:
-/// a server whose checks fail comes back by itself, or not at all.
+/// a server whose checks fail comes back by itself, or not at all. True: users
+/// are not served, or a rejoin would wait for it.
 pub(super) fn react(
     view: &View<'_>,
     sight: &Sight<'_>,
@@ -17,27 +18,37 @@ pub(super) fn react(
     policy: &Policy,
     memory: &mut Memory,
     now: Moment,
-) -> Reaction {
-    let Some(astray) = first_astray(view, &holder.host) else {
+) -> (Reaction, bool) {
+    let urgent = unserved(view, &holder.host);
+    let is_urgent = urgent.is_some();
+    let Some(astray) = urgent.or_else(|| copyless(view, &holder.host)) else {
         memory.held = None;
-        return Reaction::Rest;
+        return (Reaction::Rest, false);
     };
     let since = *memory.held.get_or_insert(now);
     if now.saturating_sub(since) < policy.rejoin_after {
-        return wait(format!("{astray}, for now"));
+        return (wait(format!("{astray}, for now")), is_urgent);
     }
     let intent = intent(view, &view.site_of(&holder.host), true);
-    match decide_failover(sight, &intent) {
+    let reaction = match decide_failover(sight, &intent) {
         Ok(plan) => Reaction::Act(Act::Run(Box::new(plan))),
         Err(refusal) => wait(refusal.message),
-    }
+    };
+    (reaction, is_urgent)
 }
 
-fn first_astray(view: &View<'_>, primary: &HostName) -> Option<String> {
+/// Writers or queue clients have nowhere to go.
+fn unserved(view: &View<'_>, primary: &HostName) -> Option<String> {
     let queue = astray::queue_beside(view, primary);
     held_from(view, Backend::Database, primary)
         .or_else(|| held_from(view, Backend::Queue, queue?))
-        .or_else(|| astray::queues(view, queue?).into_iter().next())
+        .or_else(|| astray::takes_no_votes(view, queue?))
+}
+
+/// A queue beside the active one copies nothing.
+fn copyless(view: &View<'_>, primary: &HostName) -> Option<String> {
+    let queue = astray::queue_beside(view, primary)?;
+    astray::queues(view, queue).into_iter().next()
 }
 
 /// A load balancer that was told not to use the server that it should.
@@ -50,3 +61,6 @@ fn held_from(view: &View<'_>, backend: Backend, wanted: &HostName) -> Option<Str
             .then(|| format!("{lb} was told not to use {wanted} for {}", backend.name()))
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,8 +15,10 @@ pub fn postgresql_is_killed(world: &World<'_>) {
 /// Not twice, though: who cannot stay up gives the lease back.
 pub fn postgresql_dies_again_and_again(world: &World<'_>) {
     world.fails_over("25s", |primary| {
-        let script =
-            format!("(for n in $(seq 40); do {KILL}; sleep 0.2; done) > /dev/null 2>&1 & disown");
+        // While it starts there is nothing to kill.
+        let script = format!(
+            "(for n in $(seq 40); do {KILL} || true; sleep 0.2; done) > /dev/null 2>&1 & disown"
+        );
         on_host(DEPLOYMENT, primary, &script);
     });
 }

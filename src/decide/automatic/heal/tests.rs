@@ -1,24 +1,16 @@
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
-use serde_json::json;
-
+use super::super::scene::{AFTER, Scene, host, replicas};
 use crate::{
-    decide::{
-        Act, Diagnosis, Memory, Past, Policy, Reaction, Sight, Verdict, decide_automatically,
-    },
-    ids::{Epoch, HostName},
-    inventory::Inventory,
-    observation::{
-        Knowledge, Machine, MachineState, ProxyServer, ProxyStatus, RightHolder, ServerAdmin,
-        Snapshot, StoreSight,
-    },
-    order::{GuardStatus, Trace},
+    decide::{Act, Diagnosis, Memory, Reaction},
+    ids::Epoch,
+    observation::{Knowledge, MachineState},
+    order::Trace,
     plan::Kind,
     ports::store::RunId,
-    topology::{Heal, HealMode, Role, Topology},
+    topology::HealMode,
 };
 
-const AFTER: u64 = 120;
 /// A host of each role, none of them the primary's.
 const ONE_OF_EACH: [&str; 5] = [
     "site1-app",
@@ -28,167 +20,7 @@ const ONE_OF_EACH: [&str; 5] = [
     "witness",
 ];
 
-fn host(name: &str) -> HostName {
-    name.parse().unwrap()
-}
-
-fn topology() -> Topology {
-    let text = include_str!("../../../../topologies/automatic.yaml");
-    Topology::read(text, "automatic.yaml").topology.unwrap()
-}
-
-fn guard(name: &str, wanted: &serde_json::Value, postgres: &serde_json::Value) -> GuardStatus {
-    let mut all = json!({
-        "system_identifier": "7", "timeline": 1, "written": null, "received": null,
-        "replayed": null, "shutdown_checkpoint": null, "streaming_from": null,
-        "last_message_ms": null, "standbys": {}, "slots": {},
-        "synchronous_standby_names": null, "problem": null,
-    });
-    let all_of = all.as_object_mut().unwrap();
-    all_of.extend(postgres.as_object().unwrap().clone());
-    serde_json::from_value(json!({
-        "host": name, "version": "0", "epoch": 3, "wanted": wanted, "postgres": all,
-    }))
-    .unwrap()
-}
-
-fn machine(state: MachineState) -> Knowledge<Machine> {
-    Knowledge::Known(Machine {
-        state,
-        deposed: None,
-        impaired: false,
-    })
-}
-
-fn replicas(up: bool) -> ProxyStatus {
-    let server = |up| ProxyServer {
-        admin: ServerAdmin::Ready,
-        up,
-        sessions: 0,
-    };
-    let servers = [
-        ("vote-1.site1-app".to_owned(), server(up)),
-        ("vote-1.site2-app".to_owned(), server(true)),
-    ];
-    [("svc_vote".to_owned(), servers.into())].into()
-}
-
-/// What one look of a leader stands on: site1-db is primary, all is well.
-struct Scene {
-    topology: Topology,
-    snapshot: Snapshot,
-    past: Past,
-    policy: Policy,
-    memory: Memory,
-}
-
 impl Scene {
-    fn new() -> Self {
-        let topology = topology();
-        let primary = guard("site1-db", &json!("primary"), &json!({"state": "primary"}));
-        let standby = guard(
-            "site2-db",
-            &json!({"standby": {"upstream": "site1-db"}}),
-            &json!({"state": "standby", "streaming_from": "site1-db"}),
-        );
-        let holder = RightHolder {
-            host: host("site1-db"),
-            epoch: Epoch(3),
-        };
-        let members = topology.store_members().into_iter();
-        let store = StoreSight {
-            primary: Some(holder.clone()),
-            last: Some(holder),
-            unreached: members
-                .map(|it| (it.name.clone(), Default::default()))
-                .collect(),
-            ..StoreSight::default()
-        };
-        let known = |role| topology.hosts_with(role).map(|host| host.name.clone());
-        let snapshot = Snapshot {
-            taken: String::new(),
-            guards: [primary, standby]
-                .map(|guard| (guard.host.clone(), Knowledge::Known(guard)))
-                .into(),
-            machines: topology
-                .hosts()
-                .map(|host| (host.name.clone(), machine(MachineState::Running)))
-                .collect(),
-            proxies: known(Role::Lb)
-                .map(|host| (host, Knowledge::Known(replicas(true))))
-                .collect(),
-            queues: BTreeMap::new(),
-            records: BTreeMap::new(),
-            writes: BTreeMap::new(),
-            store: Knowledge::Known(store),
-        };
-        let policy = Policy {
-            heal: Heal {
-                after: Duration::from_secs(AFTER),
-                ..Heal::default()
-            },
-            ..Policy::default()
-        };
-        Self {
-            topology,
-            snapshot,
-            past: Past::default(),
-            policy,
-            memory: Memory::default(),
-        }
-    }
-
-    fn state(mut self, name: &str, state: MachineState) -> Self {
-        self.snapshot.machines.insert(host(name), machine(state));
-        self
-    }
-
-    fn store(&mut self) -> &mut StoreSight {
-        match &mut self.snapshot.store {
-            Knowledge::Known(store) => store,
-            _ => unreachable!("it is known"),
-        }
-    }
-
-    /// The machine runs, its cloud says that it does not work, and nobody
-    /// reaches it.
-    fn impaired(mut self, name: &str) -> Self {
-        let name = host(name);
-        if let Some(Knowledge::Known(machine)) = self.snapshot.machines.get_mut(&name) {
-            machine.impaired = true;
-        }
-        if let Some(guard) = self.snapshot.guards.get_mut(&name) {
-            *guard = Knowledge::unknown("no answer");
-        }
-        if let Some(proxy) = self.snapshot.proxies.get_mut(&name) {
-            *proxy = Knowledge::unknown("no answer");
-        }
-        let store = self.store();
-        store.unreached.remove(&name);
-        for unreached in store.unreached.values_mut() {
-            unreached.insert(name.clone());
-        }
-        self
-    }
-
-    fn look(&mut self, at: u64) -> Reaction {
-        self.verdict(at).reaction
-    }
-
-    fn verdict(&mut self, at: u64) -> Verdict {
-        let inventory = Inventory::default();
-        let sight = Sight {
-            topology: &self.topology,
-            inventory: &inventory,
-            snapshot: &self.snapshot,
-            past: &self.past,
-        };
-        let now = Duration::from_secs(at);
-        let verdict = decide_automatically(&sight, &self.policy, &self.memory, now);
-        self.memory = verdict.memory.clone();
-        verdict
-    }
-
     /// What is decided when all has stayed as it is for long enough.
     fn at_last(&mut self) -> Reaction {
         let first = self.look(1000);
