@@ -283,7 +283,7 @@ impl<'a> Stage<'a> {
         let mut core = self.sim.lock();
         // The queue follows by orders, which nobody gives in automatic mode.
         let lost = core.state.lost_votes();
-        if lost > 0 && self.script.mode == Mode::Manual {
+        if lost > 0 && self.script.mode != Mode::Automatic {
             let what = format!("{lost} votes that a copy had confirmed");
             core.state.ledger.violated("no_accepted_vote_lost", what);
         }
