@@ -1,6 +1,7 @@
 //! `hafail deploy`.
 
 mod hosts;
+mod losses;
 
 pub(super) use hosts::{BOOT, booted};
 
@@ -44,8 +45,7 @@ pub struct Args {
     #[arg(long)]
     provision_only: bool,
 
-    /// Remove this host's instance with its disk and make it anew, where it
-    /// cannot be changed in place; repeatable.
+    /// Remove this host's instance with its disk and make it anew; repeatable.
     #[arg(long, value_name = "HOST")]
     replace: Vec<String>,
 
@@ -152,6 +152,7 @@ async fn provision_all(
         let refused = CommandError::new(Exit::Refused, message).hint(remedy);
         return Err(refused.id("needs-decision"));
     }
+    losses::refuse(context, topology, &changes).await?;
     if !args.yes {
         drop(lock);
         confirm(context)?;

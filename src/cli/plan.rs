@@ -20,8 +20,8 @@ pub struct Args {
     #[arg(long, visible_alias = "provision-only")]
     resources_only: bool,
 
-    /// Plan to remove this host's instance with its disk and make it anew,
-    /// where it cannot be changed in place; repeatable.
+    /// Plan to remove this host's instance with its disk and make it anew;
+    /// repeatable.
     #[arg(long, value_name = "HOST")]
     replace: Vec<String>,
 

@@ -138,8 +138,8 @@ impl Changes {
     }
 }
 
-/// Compares what is wanted with what was found. Instances in `replace` may be
-/// removed and made anew where they cannot be changed in place.
+/// Compares what is wanted with what was found. Instances in `replace` are
+/// removed and made anew, whatever differs.
 #[must_use]
 pub fn diff(wanted: &Resources, found: &Discovered, replace: &BTreeSet<Key>) -> Changes {
     let mut changes = Changes::default();
@@ -272,15 +272,17 @@ fn create(resource: &Resource) -> What {
 fn update(key: &Key, resource: &Resource, found: &Found, new: &BTreeSet<Key>) -> Option<What> {
     let present = compare::without(&found.spec, new);
     let comparison = compare::specs(&resource.spec, &present);
+    if new.contains(key) {
+        return Some(What::Replace {
+            why: comparison
+                .fixed
+                .unwrap_or_else(|| "asked for with --replace".to_owned()),
+            old: Box::new(found.clone()),
+            edits: compare::specs(&resource.spec, &resource.spec.bare()).edits,
+            resource: resource.clone(),
+        });
+    }
     if let Some(why) = comparison.fixed {
-        if new.contains(key) {
-            return Some(What::Replace {
-                why,
-                old: Box::new(found.clone()),
-                edits: compare::specs(&resource.spec, &resource.spec.bare()).edits,
-                resource: resource.clone(),
-            });
-        }
         let remedy = compare::remedy(&resource.spec);
         return Some(What::Blocked { why, remedy });
     }

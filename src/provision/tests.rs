@@ -423,6 +423,24 @@ fn a_replaced_host_gets_its_address_back() {
 }
 
 #[test]
+fn a_host_is_replaced_when_asked_for_whatever_differs() {
+    let wanted = wanted();
+    let found = made(&wanted);
+    let key = Key::new("site1/instance/site1-lb");
+    let changes = diff(&wanted, &found, &BTreeSet::from([key.clone()]));
+    let What::Replace { why, .. } = &changes.entries[&key].what else {
+        panic!("{changes:?}")
+    };
+    assert_eq!(why, "asked for with --replace");
+    assert_order(
+        &in_turn(&changes),
+        "create site1/instance/site1-lb",
+        "update site1/address/site1-lb",
+    );
+    assert_eq!(changes.entries.len(), 2, "{changes:?}");
+}
+
+#[test]
 fn several_hosts_of_a_role_reach_each_other() {
     let mut topology = topology("two-regions.yaml");
     let site = topology.sites.values_mut().next().unwrap();

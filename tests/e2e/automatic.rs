@@ -24,6 +24,7 @@ pub fn story() {
     }
     one_member_is_away(&hafail);
     a_member_that_lost_its_data_is_replaced(&hafail);
+    machines_are_replaced_when_asked_for(&hafail);
     let _chapter = chapter("destroy");
     hafail.run(&["destroy", "--yes"]).with(0);
     account::is_empty();
@@ -61,6 +62,10 @@ fn one_member_is_away(hafail: &Hafail) {
     let _chapter = chapter("a member is away");
     account::power_off(DEPLOYMENT, "site2-lb");
     healthy(&["witness", "site1-lb"]);
+    let refused = hafail
+        .run(&["deploy", "--yes", "--replace", "witness"])
+        .with(4);
+    refused.says("without witness the store would have no majority");
     account::power_on(DEPLOYMENT, "site2-lb");
     healthy(&MEMBERS);
     hafail.healthy();
@@ -97,5 +102,23 @@ fn a_member_that_lost_its_data_is_replaced(hafail: &Hafail) {
         "it has a new place:\n{before}{after}"
     );
     assert_eq!(after.lines().count(), 3, "{after}");
+    hafail.deploys_nothing();
+}
+
+/// Although nothing differs; but never the last good database.
+fn machines_are_replaced_when_asked_for(hafail: &Hafail) {
+    let _chapter = chapter("machines are replaced when asked for");
+    let replace = |host| hafail.run(&["deploy", "--yes", "--replace", host]);
+    let refused = replace("site1-db").with(4);
+    refused.says("site1-db may have the only good data");
+    refused.says("hafail failover --region us-east-1");
+    for host in ["witness", "site2-db"] {
+        let mark = "/var/lib/hafail-was-here";
+        on_host(DEPLOYMENT, host, &format!("touch {mark}"));
+        replace(host).with(0);
+        on_host(DEPLOYMENT, host, &format!("! test -e {mark}"));
+        hafail.healthy();
+    }
+    healthy(&MEMBERS);
     hafail.deploys_nothing();
 }
