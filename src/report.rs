@@ -10,7 +10,7 @@ use crate::{
     journal::{
         Entry, Event, Fact, JournalError, Outcome, Phase, Progress, Proof, RunStarted, replay,
     },
-    plan::{Kind, Loss},
+    plan::{Kind, LeftOut, Loss},
     ports::store::RunId,
     step::Step,
 };
@@ -47,6 +47,9 @@ pub struct Report {
     pub writes_acknowledged: u64,
     pub dns: DnsReport,
     pub steps: Vec<StepReport>,
+    /// Steps that were not planned, since their host could not be used.
+    pub left_out: Vec<LeftOut>,
+    /// What is still to be done.
     pub left: Vec<String>,
 }
 
@@ -152,6 +155,7 @@ fn begun(started: &RunStarted, progress: &Progress) -> Report {
         writes_acknowledged: 0,
         dns: DnsReport::default(),
         steps: Vec::new(),
+        left_out: plan.left_out.clone(),
         left: Vec::new(),
     }
 }
@@ -300,6 +304,9 @@ impl fmt::Display for Report {
                 records.join(", "),
                 addresses.join(", ")
             )?;
+        }
+        for LeftOut { what, why } in &self.left_out {
+            writeln!(f, "  left out         {what} ({why})")?;
         }
         for left in &self.left {
             writeln!(f, "  left             {left}")?;
