@@ -164,6 +164,7 @@ async fn provision_all(
                 .id("plan-outdated")
                 .hint("run it again and read the new plan"));
         }
+        losses::refuse(context, topology, &changes).await?;
     }
     let applied = look.apply(context, &changes).await?;
     Ok(Provisioned {

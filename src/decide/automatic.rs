@@ -284,7 +284,11 @@ fn held(
         return Reaction::Act(Act::Run(Box::new(plan)));
     }
     let (followers, urgent) = balancers::react(view, sight, holder, policy, memory, now);
-    if urgent && matches!(followers, Reaction::Act(_)) {
+    // One that fails keeps nobody from being rejoined.
+    if let Reaction::Act(act) = &followers
+        && urgent
+        && memory.times(act) == 0
+    {
         return followers;
     }
     match standbys::react(view, sight, holder, policy, memory, now) {

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::json;
 
@@ -52,7 +52,18 @@ fn an_active_queue_that_takes_no_votes_goes_before_a_rejoin() {
         ("site2-queue", queue(QueueRole::Master { replicas: 1 })),
     ]);
     scene.look(1000);
-    assert_eq!(run(&scene.look(1003)), Kind::Redirect);
+    let reaction = scene.look(1003);
+    assert_eq!(run(&reaction), Kind::Redirect);
+
+    let Reaction::Act(act) = reaction else {
+        unreachable!("it acts")
+    };
+    scene.memory.failed(&act, Duration::from_secs(1004));
+    assert_eq!(
+        run(&scene.look(1100)),
+        Kind::Rejoin,
+        "it waits for no redirection that fails"
+    );
 }
 
 /// The rejoin mends it as well.
