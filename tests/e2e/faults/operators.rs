@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{DEPLOYMENT, SETTLED, World, account, other, region, settled};
+use super::{super::lab::try_on_host, DEPLOYMENT, SETTLED, World, account, other, region, settled};
 
 /// A power cut while paused; and commands by hand go on.
 pub fn nothing_is_done_while_paused(world: &World<'_>) {
@@ -50,6 +50,9 @@ pub fn the_old_primary_is_back_during_a_switchover(world: &World<'_>) {
     let home = world.fails_over("15s", |primary| account::power_off(DEPLOYMENT, primary));
     account::power_on(DEPLOYMENT, &home);
     let begun = Instant::now();
+    while try_on_host(DEPLOYMENT, &home, "true").code != Some(0) {
+        assert!(begun.elapsed() < SETTLED, "{home} does not boot");
+    }
     let mut refused = 0;
     world.while_writing("60s", || {
         loop {
