@@ -23,6 +23,8 @@ use crate::{
 /// How long a write is tried while the store does not answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 const AGAIN: Duration = Duration::from_millis(100);
+/// A lock that ends while it is asked for is asked for again.
+const LOCK_TRIES: usize = 3;
 /// Older runs than these many newest are forgotten.
 const KEPT: usize = 200;
 
@@ -86,25 +88,27 @@ impl SharedJournals {
             self.shared.put(LOCK, text(holder), Some(lease)),
             self.shared.put(LAST_RUN, text(&holder.run), None),
         ];
-        match self.shared.commit(&when, &then).await {
-            Ok(Some(revision)) => Ok(revision),
-            Ok(None) => Err(self.held_by_other().await),
-            Err(error) => Err(failed("register the run", &error)),
+        for _ in 0..LOCK_TRIES {
+            match self.shared.commit(&when, &then).await {
+                Ok(Some(revision)) => return Ok(revision),
+                Ok(None) => self.refuse_held().await?,
+                Err(error) => return Err(failed("register the run", &error)),
+            }
         }
+        Err(StoreError::Failed {
+            what: "register the run".to_owned(),
+            why: "the lock changed again and again: ask again".to_owned(),
+        })
     }
 
-    async fn held_by_other(&self) -> StoreError {
-        let found = match self.shared.below(LOCK).await {
-            Ok(found) => found,
-            Err(error) => return failed("see who holds the lock", &error),
-        };
+    /// Fine where the lock has become free meanwhile.
+    async fn refuse_held(&self) -> Result<(), StoreError> {
+        let found = self.shared.below(LOCK).await;
+        let found = found.map_err(|error| failed("see who holds the lock", &error))?;
         let holder = found.values.get(&self.shared.key(LOCK));
         match holder.and_then(|value| serde_json::from_str(&value.text).ok()) {
-            Some(holder) => StoreError::Held(Box::new(holder)),
-            None => StoreError::Failed {
-                what: "register the run".to_owned(),
-                why: "the lock changed meanwhile: ask again".to_owned(),
-            },
+            Some(holder) => Err(StoreError::Held(Box::new(holder))),
+            None => Ok(()),
         }
     }
 
