@@ -99,7 +99,9 @@ pub(super) async fn promote(
 
 /// Finds out what became of a promotion that failed. The guard is made to obey
 /// the newer epoch of the run first: then a late order of the older one is
-/// refused, and what the guard says of itself is final.
+/// refused, and what the guard says of itself is final. One that is no primary
+/// may have been it meanwhile, and have accepted writes: a promotion begins a
+/// timeline, which stays.
 pub(super) async fn settle_promotion(
     cx: &Context<'_>,
     host: &HostName,
@@ -120,8 +122,13 @@ pub(super) async fn settle_promotion(
             let what = format!("{host} was promoted and accepts writes on timeline {timeline}");
             Ok(Done::new(true, what).fact(Fact::Promoted { timeline }))
         }
-        _ => {
-            failure.certain = true;
+        timeline => {
+            let before = cx.facts.promoting.map(|(_, timeline)| timeline);
+            failure.certain = timeline.is_some() && timeline == before;
+            if !failure.certain {
+                let why = format!("; {host} may have been promoted, and is no primary now");
+                failure.why.push_str(&why);
+            }
             Err(failure)
         }
     }

@@ -38,11 +38,22 @@ async fn undo_once(cx: &Context<'_>, step: &Step) -> Result<String, Failure> {
     }
 }
 
-/// The old primary serves again. Where it cannot, because it lost the right to
-/// write before it was stopped, watchers find it as a standby, which they may
-/// promote: one that is left stopped is nobody's candidate.
+/// The old primary serves again, or stands by.
 async fn undemote(cx: &Context<'_>, host: &HostName) -> Result<String, Failure> {
-    match resume(cx, host).await {
+    let resumed = resume(cx, host).await;
+    or_stand_by(cx, host, resumed).await
+}
+
+/// Where the old primary cannot serve again, such as because it lost the right
+/// to write before it was stopped, watchers find it as a standby, which they
+/// may promote: one that is left stopped is nobody's candidate, and nobody
+/// knows how much it has. Without watchers it is left to people.
+async fn or_stand_by(
+    cx: &Context<'_>,
+    host: &HostName,
+    resumed: Result<String, Failure>,
+) -> Result<String, Failure> {
+    match resumed {
         Err(failure) if failure.certain && !failure.superseded && cx.world.quorum.is_some() => {
             let upstream = cx.new.clone();
             let order = Order::Follow { upstream };
@@ -70,17 +81,20 @@ async fn resume(cx: &Context<'_>, host: &HostName) -> Result<String, Failure> {
 }
 
 /// A primary that was stopped cleanly for a failover that did not come about
-/// may go on; anything else is left as it is: safe, and for a person to see.
+/// may go on, any other one that was stopped stands by; what was not stopped
+/// is left as it is.
 async fn unfence(cx: &Context<'_>, host: &HostName) -> Result<String, Failure> {
     let Ok(status) = cx.world.guards.status(host).await else {
         return Ok(format!("{host} cannot be asked; it is left as it is"));
     };
-    let stopped =
-        status.wanted == WantedRole::Stopped && status.postgres.shutdown_checkpoint.is_some();
-    if !stopped {
+    if status.wanted != WantedRole::Stopped {
         return Ok(format!("{host} is left as it is"));
     }
-    match resume(cx, host).await {
+    let resumed = match status.postgres.shutdown_checkpoint {
+        Some(_) => resume(cx, host).await,
+        None => Err(Failure::refused("it was not stopped cleanly")),
+    };
+    match or_stand_by(cx, host, resumed).await {
         Err(failure) if failure.certain => Ok(format!("{host} is left stopped: {}", failure.why)),
         result => result,
     }

@@ -158,7 +158,11 @@ impl Core {
         let lost: Vec<u64> = (self.state.ledger.promotions.iter())
             .flat_map(|promotion| promotion.lost.clone())
             .collect();
-        let members = sync.members.iter().chain([&sync.primary]);
+        // Before its promotion a primary acknowledges nothing, and people may
+        // have permitted it to lack something.
+        let promoted = self.state.databases[&sync.primary].state == PostgresState::Primary;
+        let primary = promoted.then_some(&sync.primary);
+        let members = sync.members.iter().chain(primary);
         let lacks = |member: &HostName| {
             let log = &self.state.databases[member];
             let missing = recent

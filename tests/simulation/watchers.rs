@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use hafail::{
+    decide::Allowance,
+    journal::Outcome,
     observation::ServerAdmin,
     sim::{
         CrashPoint, Operator, Settings, Sim,
@@ -267,6 +269,72 @@ fn a_primary_that_lost_its_right_in_a_switchover_is_not_left_stopped() {
 }
 
 /// Whether a failover begins although a person has paused.
+/// By hand, while the lease of a primary that lost power still holds: it goes
+/// back, and what it stopped stands by, or nobody knows how much would be lost.
+#[test]
+fn a_failover_that_came_too_early_leaves_a_candidate() {
+    let sim = Sim::new(Settings::watched(Replication::Asynchronous), 11);
+    sim.pass(seconds(5));
+    let power = Fault::HostDown(host("site1-db"));
+    set(&sim, &power, true);
+    set(&sim, &power, false);
+    sim.pass(seconds(1));
+    let ann = Operator::new(&sim, "ann");
+    let at_any_loss = plain("us-east-1", Some(Allowance::Any));
+    let answer = sim.run(ann.failover(&at_any_loss));
+    let story = || sim.lock().story();
+    let outcome = answer.and_then(|answer| answer.outcome());
+    assert_eq!(outcome, Some(Outcome::Unwound), "{}", story());
+    sim.pass(seconds(30));
+    let healthy = sim.lock().is_healthy();
+    assert_eq!(healthy, Ok(()), "{}", story());
+}
+
+/// The runner dies at any record, and PostgreSQL of the new primary after it has
+/// accepted writes: that it is no primary then does not say that it never was.
+#[test]
+fn a_primary_that_died_is_not_taken_for_one_that_never_was() {
+    for record in 2..=24 {
+        let mut settings = Settings::watched(Replication::Synchronous);
+        settings.observe = true;
+        let sim = Sim::new(settings, 11);
+        sim.pass(seconds(5));
+        let ann = Operator::new(&sim, "ann");
+        ann.store.crash_at(CrashPoint {
+            record,
+            durable: false,
+        });
+        sim.run(ann.failover(&plain("us-east-1", None)));
+        ann.store.process_died();
+        sim.lock().stir();
+        sim.pass(seconds(4));
+        let broken = Fault::PostgresBroken(host("site2-db"));
+        set(&sim, &broken, true);
+        sim.pass(seconds(1));
+        sim.run(ann.resume(false));
+        ann.store.process_died();
+        set(&sim, &broken, false);
+        sim.pass(seconds(2));
+        sim.run(ann.resume(true));
+        for region in ["us-east-1", "eu-west-1"] {
+            sim.pass(seconds(2));
+            if sim.lock().state.writers().next().is_none() {
+                sim.run(ann.failover(&plain(region, None)));
+            }
+        }
+        sim.lock().stir();
+        sim.pass(seconds(2));
+        let core = sim.lock();
+        let told = || format!("record {record}\n{}", core.story());
+        assert_eq!(core.state.ledger.violations, [], "{}", told());
+        let writer = core.state.writers().next().cloned();
+        let writer = &core.state.databases[&writer.unwrap_or_else(|| panic!("{}", told()))];
+        let acknowledged = core.state.ledger.acknowledged.iter();
+        let lost: Vec<_> = acknowledged.filter(|(id, _)| !writer.has(*id)).collect();
+        assert!(lost.is_empty(), "{lost:?} of {}", told());
+    }
+}
+
 fn acts_while_paused(mutation: Option<Mutation>) -> bool {
     let sim = world(mutation);
     let operator = Operator::new(&sim, "ann");

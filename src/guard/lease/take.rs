@@ -118,7 +118,9 @@ impl Guard {
                 timeline: postgres.timeline,
                 lsn: postgres.written.or(postgres.received),
             },
-            in_sync: how == How::Promote { in_sync: true },
+            // A primary that goes on after another one would lose what that
+            // has acknowledged.
+            in_sync: how != How::Promote { in_sync: false },
             synchronous: match how {
                 How::Promote { .. } => std::collections::BTreeSet::new(),
                 How::GoOn => self

@@ -83,7 +83,8 @@ impl State {
     fn permitted_loss(&self, run: Option<&str>) -> Option<u64> {
         let database = &self.topology().database;
         let synchronous = database.replication == Replication::Synchronous;
-        if synchronous && self.quorum.is_some() {
+        // Attendants and the operators beside them permit nothing there.
+        if synchronous && self.quorum.is_some() && !self.settings.watched {
             return Some(0);
         }
         let run = run?;

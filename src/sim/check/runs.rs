@@ -125,10 +125,9 @@ fn step_gives(step: &Step, to: &HostName, order: &Order) -> bool {
         (Step::Claim { host }, Order::Claim)
         | (Step::Prepare { host }, Order::Checkpoint)
         | (Step::Promote { host, .. }, Order::Promote { .. })
-        | (Step::Fence { host, .. }, Order::Demote { .. } | Order::Resume { .. })
         // Undone, it serves again, or follows where it cannot.
         | (
-            Step::Demote { host },
+            Step::Demote { host } | Step::Fence { host, .. },
             Order::Demote { .. } | Order::Resume { .. } | Order::Follow { .. },
         ) => host == to,
         (

@@ -84,14 +84,9 @@ impl Program {
         }
         let epoch = request.epoch;
         let before = match &request.order {
-            Order::Promote { .. } if self.state() == PostgresState::Standby => {
-                self.right_first(
-                    epoch,
-                    How::Promote {
-                        in_sync: self.asks_sync(),
-                    },
-                )
-                .await
+            Order::Promote { in_sync, .. } if self.state() == PostgresState::Standby => {
+                let in_sync = *in_sync || self.asks_sync();
+                self.right_first(epoch, How::Promote { in_sync }).await
             }
             Order::Promote { .. } if self.state() == PostgresState::Primary => {
                 if self.sim.lock().may_write(&self.host).is_none() {
@@ -111,11 +106,13 @@ impl Program {
         self.carry_out(request).await
     }
 
-    /// What an operator or a watcher asks for with a promotion here.
+    /// Plans of manual mode, which operators of automatic mode make where no
+    /// watchers are played, know of no set.
     fn asks_sync(&self) -> bool {
         let core = self.sim.lock();
-        let replication = core.state.topology().database.replication;
-        replication == crate::topology::Replication::Synchronous
+        let topology = core.state.topology();
+        let replication = topology.database.replication;
+        !topology.is_automatic() && replication == crate::topology::Replication::Synchronous
     }
 
     fn state(&self) -> PostgresState {

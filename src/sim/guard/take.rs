@@ -132,7 +132,7 @@ impl Program {
                 timeline: Some(database.timeline),
                 lsn: Some(database.end()),
             },
-            in_sync: how == How::Promote { in_sync: true } && !proofless,
+            in_sync: how != How::Promote { in_sync: false } && !proofless,
             synchronous: match how {
                 How::Promote { .. } => BTreeSet::new(),
                 How::GoOn => database.synchronous.iter().cloned().collect(),
