@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// So many schedules in each part.
-const SHARE: u64 = 150;
+const SHARE: u64 = 500;
 /// A defect is caught within so many.
 const SOON: u64 = 300;
 
