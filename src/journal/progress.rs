@@ -352,7 +352,8 @@ impl Progress {
         for planned in &self.plan.steps {
             let state = &mut self.steps[planned.number - 1];
             if planned.step.goes_stale() && *state == StepState::Done {
-                *state = StepState::Pending;
+                // To be done again, and undone where the run goes back first.
+                *state = StepState::Started;
                 self.proof = None;
             }
         }
