@@ -1,17 +1,23 @@
 //! Machines that are made anew lose their disks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use crate::{
     cli::{CommandError, Context, Exit},
     ids::HostName,
     observation::Snapshot,
     order::PostgresState,
-    ports::{World, quorum::MemberHealth},
+    ports::World,
     probe,
     provision::{Changes, desired::instance_key, diff::What},
-    topology::{Role, Topology},
+    topology::{Host, Role, Topology},
 };
+
+/// How long guards may take to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Refuses changes by which what must not be lost would be: the last good
 /// database, the majority of the store.
@@ -44,7 +50,8 @@ async fn refuse_last_database(
     let Some(first) = lost.first() else {
         return Ok(());
     };
-    if is_served(&probe::snapshot(topology, world).await, anew) {
+    let seen = probe::glance(topology, world, PATIENCE, &BTreeSet::new()).await;
+    if is_served(&seen, anew) {
         return Ok(());
     }
     let name = &first.name;
@@ -74,15 +81,13 @@ async fn refuse_majority(
     world: &World,
     anew: &BTreeSet<HostName>,
 ) -> Result<(), CommandError> {
-    let Some(store) = &world.quorum else {
+    let (lost, others): (Vec<&Host>, Vec<&Host>) =
+        topology.store_members().into_iter().partition(|host| anew.contains(&host.name));
+    let Some(first) = lost.first() else {
         return Ok(());
     };
-    let members = topology.store_members();
-    let mut lost = members.iter().filter(|member| anew.contains(&member.name));
-    let Some(first) = lost.next() else {
-        return Ok(());
-    };
-    if keeps_majority(store.members().await, anew) {
+    let others: Vec<_> = others.iter().map(|host| host.name.as_str()).collect();
+    if keeps_majority(lost.len(), &others, &probe::silent_members(world).await) {
         return Ok(());
     }
     let name = &first.name;
@@ -95,31 +100,22 @@ async fn refuse_majority(
 }
 
 /// Whether more than half of the members serve and stay.
-fn keeps_majority(members: BTreeMap<String, MemberHealth>, anew: &BTreeSet<HostName>) -> bool {
-    let all = members.len();
-    let stays = |name: &String| !anew.iter().any(|host| host.as_str() == name);
-    let serve = members.into_iter().filter(|(name, _)| stays(name));
-    serve.filter_map(|(_, health)| health.trouble().is_none().then_some(())).count() * 2 > all
+fn keeps_majority(lost: usize, others: &[&str], silent: &BTreeMap<String, String>) -> bool {
+    let serve = others.iter().filter(|name| !silent.contains_key(**name));
+    serve.count() * 2 > lost + others.len()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn names(names: &[&str]) -> BTreeSet<HostName> {
-        names.iter().map(|name| name.parse().unwrap()).collect()
-    }
-
     #[test]
     fn a_member_is_lost_only_while_all_others_serve() {
-        let dark = || MemberHealth::Unknown { why: "dark".to_owned() };
-        let store = |third| {
-            let members = [("a", MemberHealth::Leader), ("b", MemberHealth::Follower), ("c", third)];
-            members.map(|(name, health)| (name.to_owned(), health)).into()
-        };
-        assert!(keeps_majority(store(MemberHealth::Follower), &names(&["a"])));
-        assert!(keeps_majority(store(dark()), &names(&["c"])));
-        assert!(!keeps_majority(store(dark()), &names(&["a"])));
-        assert!(!keeps_majority(store(MemberHealth::Follower), &names(&["a", "b"])));
+        let all_serve = BTreeMap::new();
+        let c_is_dark = BTreeMap::from([("c".to_owned(), "dark".to_owned())]);
+        assert!(keeps_majority(1, &["b", "c"], &all_serve));
+        assert!(keeps_majority(1, &["a", "b"], &c_is_dark));
+        assert!(!keeps_majority(1, &["b", "c"], &c_is_dark));
+        assert!(!keeps_majority(2, &["c"], &all_serve));
     }
 }
