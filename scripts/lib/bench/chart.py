@@ -23,11 +23,11 @@ MARKS = (0.1, 0.3, 1, 3, 10, 30, 100)
 STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #1f2328 }
 .title { font-weight: 600 } .small { font-size: 12px; fill: #59636e }
-.bad { font-size: 12px; fill: #c62828 } .bad circle, circle.bad { fill: #c62828 }
+.bad { font-size: 12px; fill: #c62828 }
 line { stroke: #d1d9e0 } line.median { stroke: #1f2328; stroke-width: 2 }
 circle { fill: #8a939c } circle.ours { fill: #0969da }
 @media (prefers-color-scheme: dark) {
-  text { fill: #f0f6fc } .small { fill: #9198a1 } .bad { fill: #ff7b72 } circle.bad { fill: #ff7b72 }
+  text { fill: #f0f6fc } .small { fill: #9198a1 } .bad { fill: #ff7b72 }
   line { stroke: #3d444d } line.median { stroke: #f0f6fc } circle.ours { fill: #4493f8 }
 }
 """
@@ -72,7 +72,7 @@ def row(group: list[Sample], system: str, top: int) -> Iterator[str]:
         x = place(spread(gaps)[1])
         yield f'<line class="median" x1="{x:.1f}" y1="{top - 7}" x2="{x:.1f}" y2="{top + 7}"/>'
     for sample, gap in zip(group, gaps):
-        kind = "bad" if is_bad(sample) else "ours" if system.startswith("hafail") else "other"
+        kind = "bad" if remarks([sample]) else "ours" if system.startswith("hafail") else "other"
         title = f"<title>{gap:.2f} s</title>"
         yield f'<circle class="{kind}" cx="{place(gap):.1f}" cy="{top}" r="4" fill-opacity="0.75">{title}</circle>'
     if remark := remarks(group):
@@ -85,11 +85,8 @@ def place(seconds: float) -> float:
     return LEFT + SCALE * math.log(within / FIRST) / math.log(LAST / FIRST)
 
 
-def is_bad(sample: Sample) -> bool:
-    return sample.lost > 0 or sample.two_writers_s is not None or sample.gap_s is None
-
-
 def remarks(group: list[Sample]) -> str:
+    """What must not happen; empty where it did not."""
     lost = sum(sample.lost for sample in group)
     both = [sample.two_writers_s for sample in group if sample.two_writers_s is not None]
     said = [f"{lost} lost"] if lost else []
