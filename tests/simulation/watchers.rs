@@ -57,6 +57,10 @@ fn schedules_with_watchers_that_only_look() {
 fn world(mutation: Option<Mutation>) -> Sim {
     let mut settings = Settings::watched(Replication::Synchronous);
     settings.mutation = mutation;
+    begun(settings)
+}
+
+fn begun(settings: Settings) -> Sim {
     let sim = Sim::new(settings, 11);
     sim.pass(seconds(5));
     sim
@@ -268,15 +272,13 @@ fn a_primary_that_lost_its_right_in_a_switchover_is_not_left_stopped() {
     }
 }
 
-/// Whether a failover begins although a person has paused.
 /// By hand, while the lease of a primary that lost power still holds: it goes
 /// back, also where its runner dies at any record, and what it stopped stands
 /// by, or nobody knows how much would be lost.
 #[test]
 fn a_failover_that_came_too_early_leaves_a_candidate() {
     for record in 2..=16 {
-        let sim = Sim::new(Settings::watched(Replication::Asynchronous), 11);
-        sim.pass(seconds(5));
+        let sim = begun(Settings::watched(Replication::Asynchronous));
         let power = Fault::HostDown(host("site1-db"));
         set(&sim, &power, true);
         set(&sim, &power, false);
@@ -306,8 +308,7 @@ fn a_primary_that_died_is_not_taken_for_one_that_never_was() {
     for record in 2..=24 {
         let mut settings = Settings::watched(Replication::Synchronous);
         settings.observe = true;
-        let sim = Sim::new(settings, 11);
-        sim.pass(seconds(5));
+        let sim = begun(settings);
         let ann = Operator::new(&sim, "ann");
         ann.store.crash_at(CrashPoint {
             record,
@@ -344,6 +345,7 @@ fn a_primary_that_died_is_not_taken_for_one_that_never_was() {
     }
 }
 
+/// Whether a failover begins although a person has paused.
 fn acts_while_paused(mutation: Option<Mutation>) -> bool {
     let sim = world(mutation);
     let operator = Operator::new(&sim, "ann");

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::{super::lab::try_on_host, DEPLOYMENT, SETTLED, World, account, other, region, settled};
+use super::{DEPLOYMENT, SETTLED, World, account, other, region, settled};
+use crate::lab::try_on_host;
 
 /// A power cut while paused; and commands by hand go on.
 pub fn nothing_is_done_while_paused(world: &World<'_>) {
