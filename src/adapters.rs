@@ -6,6 +6,7 @@ pub mod database;
 pub mod direct;
 pub mod end_to_end;
 pub mod etcd;
+pub mod front_doors;
 pub mod guard_client;
 pub mod guards;
 pub mod journal_file;

@@ -76,6 +76,9 @@ pub struct Snapshot {
     pub records: BTreeMap<String, Knowledge<AddressRecord>>,
     /// By site: whether a write through its load balancer was acknowledged.
     pub writes: BTreeMap<SiteName, Knowledge<WriteAnswer>>,
+    /// By site and service: what a browser gets from its load balancer.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub doors: Doors,
     /// The shared store; absent where nothing is automatic.
     #[serde(default, skip_serializing_if = "Knowledge::is_absent")]
     pub store: Knowledge<StoreSight>,
@@ -117,6 +120,26 @@ impl Snapshot {
 pub enum WriteAnswer {
     Acknowledged { milliseconds: u64 },
     NotAcknowledged { why: String },
+}
+
+/// Front doors, by site and service.
+pub type Doors = BTreeMap<SiteName, BTreeMap<String, Knowledge<DoorAnswer>>>;
+
+/// How a service answered at the front door of a site.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DoorAnswer {
+    /// Of HTTP.
+    pub status: u16,
+    pub milliseconds: u64,
+}
+
+impl DoorAnswer {
+    /// Whether the service serves its users there.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        (200..400).contains(&self.status)
+    }
 }
 
 /// A machine as its cloud describes it.
@@ -176,6 +199,15 @@ impl MachineState {
 
 /// The backends of a load balancer, by name.
 pub type ProxyStatus = BTreeMap<String, BTreeMap<String, ProxyServer>>;
+
+/// Begins the names of backends of the stack; the service follows.
+pub const SERVICE_BACKEND: &str = "svc_";
+
+/// Whether a backend has servers, and none of them is up.
+#[must_use]
+pub fn is_down(servers: &BTreeMap<String, ProxyServer>) -> bool {
+    !servers.is_empty() && servers.values().all(|server| !server.up)
+}
 
 /// A server of a backend.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod cloud;
 pub mod end_to_end;
+pub mod front_doors;
 pub mod guards;
 pub mod machines;
 pub mod proxies;
@@ -30,6 +31,7 @@ pub struct World {
     pub proxies: Arc<dyn proxies::Proxies>,
     pub queues: Arc<dyn queues::Queues>,
     pub end_to_end: Arc<dyn end_to_end::EndToEnd>,
+    pub front_doors: Arc<dyn front_doors::FrontDoors>,
     pub clock: Arc<dyn clock::Clock>,
     /// The shared store; none where nothing is automatic.
     pub quorum: Option<Arc<dyn quorum::Quorum>>,

@@ -14,7 +14,8 @@ use futures::{
 use crate::{
     ids::{HostName, SiteName},
     observation::{
-        AddressRecord, Knowledge, Machine, ProxyStatus, QueueStatus, Snapshot, WriteAnswer,
+        AddressRecord, DoorAnswer, Doors, Knowledge, Machine, ProxyStatus, QueueStatus, Snapshot,
+        WriteAnswer,
     },
     order::{GuardStatus, PostgresState},
     ports::{PortError, World},
@@ -31,19 +32,23 @@ pub use store::{seen, silent_members};
 /// How long one answer may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long a service may take to be called open.
+const DOOR_PATIENCE: Duration = Duration::from_secs(1);
+
 /// How long a write may take to be called answered.
 const WRITE_PATIENCE: Duration = Duration::from_millis(1500);
 
-/// Asks every guard, machine, load balancer, queue and record at once, then
-/// tries a write through the load balancer of every site. What does not answer
+/// Asks every guard, machine, load balancer, front door, queue and record at
+/// once, then tries a write through the load balancer of every site. What does not answer
 /// in time is unknown. A host whose machine is down is not waited for: with a
 /// region dark, every second counts.
 pub async fn snapshot(topology: &Topology, world: &World) -> Snapshot {
     let eyes = Eyes::new(topology, world);
-    let ((guards, proxies, queues), machines, records, store) = futures::join!(
+    let ((guards, proxies, queues), machines, records, doors, store) = futures::join!(
         eyes.hosts(),
         eyes.machines(),
         eyes.records(),
+        eyes.doors(),
         store::sight(topology, world),
     );
     let writes = eyes.writes(&guards).await;
@@ -55,14 +60,15 @@ pub async fn snapshot(topology: &Topology, world: &World) -> Snapshot {
         queues,
         records,
         writes,
+        doors,
         store,
     }
 }
 
 /// Asks every guard, load balancer and queue, and waits for none longer than
 /// `patience`, and for those that did not answer lately a part of it: what is
-/// not there must not hold up what is. Machines, records and writes are
-/// unknown.
+/// not there must not hold up what is. Machines, records, writes and front doors
+/// are unknown.
 pub async fn glance(
     topology: &Topology,
     world: &World,
@@ -85,6 +91,7 @@ pub async fn glance(
         queues,
         records: BTreeMap::new(),
         writes: BTreeMap::new(),
+        doors: BTreeMap::new(),
         store: Knowledge::Absent,
     }
 }
@@ -288,9 +295,41 @@ impl<'a> Eyes<'a> {
                 }),
             }
         };
+        self.while_balanced(site, tried).await
+    }
+
+    /// Asks every service that is served, at every site.
+    async fn doors(&self) -> Doors {
+        let stack = self.topology.stack.iter();
+        let served: Vec<_> = stack
+            .filter(|service| service.public_port.is_some())
+            .map(|service| &service.name)
+            .collect();
+        if served.is_empty() {
+            return Doors::new();
+        }
+        let sites = self.topology.serving_sites().map(|site| &site.name);
+        let asked = sites.map(|site| {
+            let served = served.iter().map(move |service| async move {
+                let asked = self.world.front_doors.ask(site, service);
+                let answer = know(self.world, DOOR_PATIENCE, asked);
+                let seen: Knowledge<DoorAnswer> = self.while_balanced(site, answer).await;
+                ((*service).clone(), seen)
+            });
+            async move { (site.clone(), join_all(served).await.into_iter().collect()) }
+        });
+        join_all(asked).await.into_iter().collect()
+    }
+
+    /// The answer, but no longer than the load balancer of the site is up.
+    async fn while_balanced<T>(
+        &self,
+        site: &SiteName,
+        answer: impl Future<Output = Knowledge<T>>,
+    ) -> Knowledge<T> {
         let in_site = |host: &&Host| &host.site == site;
         match self.topology.hosts_with(Role::Lb).find(in_site) {
-            Some(balancer) => self.while_up(balancer, tried).await,
+            Some(balancer) => self.while_up(balancer, answer).await,
             None => Knowledge::Absent,
         }
     }

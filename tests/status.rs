@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 use hafail::{
     ids::{Epoch, HostName, Lsn, SiteName, Timeline},
     observation::{
-        AddressRecord, Knowledge, Machine, MachineState, ProxyServer, ProxyStatus, QueueRole,
-        QueueStatus, ServerAdmin, Snapshot, WriteAnswer,
+        AddressRecord, DoorAnswer, Knowledge, Machine, MachineState, ProxyServer, ProxyStatus,
+        QueueRole, QueueStatus, ServerAdmin, Snapshot, WriteAnswer,
     },
     order::{Downstream, GuardStatus, Postgres, PostgresState, Slot, WantedRole},
     status::{HostFacts, Look, Names, RunLine, Seen, Severity, View, document, findings, render},
@@ -151,6 +151,14 @@ fn queue(role: QueueRole, votes: u64) -> Knowledge<QueueStatus> {
     })
 }
 
+fn door(service: &str, status: u16, milliseconds: u64) -> (String, Knowledge<DoorAnswer>) {
+    let answer = DoorAnswer {
+        status,
+        milliseconds,
+    };
+    (service.to_owned(), Knowledge::Known(answer))
+}
+
 fn address(site: &str) -> Ipv4Addr {
     Ipv4Addr::new(203, 0, 113, if site == "site1" { 11 } else { 22 })
 }
@@ -208,6 +216,14 @@ fn healthy(topology: &Topology, active: &str) -> View {
                 (
                     site(name),
                     Knowledge::Known(WriteAnswer::Acknowledged { milliseconds }),
+                )
+            })
+            .into(),
+        doors: ["site1", "site2"]
+            .map(|name| {
+                (
+                    site(name),
+                    [door("vote", 200, 4), door("result", 200, 3)].into(),
                 )
             })
             .into(),
@@ -328,6 +344,10 @@ fn darken(topology: &Topology, view: &mut View, name: &str, machines: MachineSta
             .insert(host.clone(), machine(machines));
     }
     lose(&mut view.snapshot.writes, &site(name), &why);
+    let doors = view.snapshot.doors.get_mut(&site(name)).unwrap();
+    for service in ["result", "vote"] {
+        lose(doors, &service.to_owned(), &why);
+    }
 }
 
 /// Changes what is known of a database.
@@ -349,6 +369,44 @@ fn healthy_page() {
     assert_eq!(document["active_site"], "site1");
     assert_eq!(document["active_region"], "eu-west-1");
     assert_eq!(document["primary"], "site1-db");
+}
+
+/// HAProxy finds the service well, and its users do not.
+#[test]
+fn a_front_door_that_is_shut() {
+    let topology = topology();
+    let mut view = healthy(&topology, "site1");
+    let doors = view.snapshot.doors.get_mut(&site("site2")).unwrap();
+    doors.extend([door("vote", 503, 2)]);
+    let shut = [("front-door-shut", Severity::Critical)];
+    assert_eq!(ids(&topology, &view), shut);
+    let shown = page(&topology, &view, PLAIN);
+    let line = "pages through the load balancers: site1 result 3 ms, vote 4 ms; \
+                site2 result 3 ms, vote 503";
+    assert!(shown.contains(line), "{shown}");
+    let text = "critical: vote through the load balancer of site2 answers 503 [front-door-shut]";
+    assert!(shown.contains(text), "{shown}");
+
+    // Said once, where HAProxy has nothing up behind it.
+    let Some(Knowledge::Known(balancer)) = view.snapshot.proxies.get_mut(&host("site2-lb")) else {
+        panic!("it is known");
+    };
+    for server in balancer.get_mut("svc_vote").unwrap().values_mut() {
+        server.up = false;
+    }
+    let down = [("service-down", Severity::Critical)];
+    assert_eq!(ids(&topology, &view), down);
+}
+
+/// HAProxy is seen, and who asks as a browser gets no answer.
+#[test]
+fn a_front_door_that_is_not_seen() {
+    let topology = topology();
+    let mut view = healthy(&topology, "site1");
+    let doors = view.snapshot.doors.get_mut(&site("site2")).unwrap();
+    doors.insert("vote".into(), Knowledge::unknown("no answer within 1s"));
+    let unseen = [("front-door-unseen", Severity::Unseen)];
+    assert_eq!(ids(&topology, &view), unseen);
 }
 
 #[test]
@@ -712,6 +770,7 @@ mod coordination {
             balancers: BTreeMap::new(),
             queues: BTreeMap::new(),
             writes: BTreeMap::new(),
+            doors: BTreeMap::new(),
             names: BTreeMap::new(),
         };
         let (db, epoch) = (host("site1-db"), Epoch(3));

@@ -138,6 +138,10 @@ pub struct Said {
     /// that was last tried.
     #[serde(default)]
     pub writes: BTreeMap<SiteName, bool>,
+    /// By site and service: whether its front door answered as it should, when
+    /// that was last tried.
+    #[serde(default)]
+    pub doors: BTreeMap<SiteName, BTreeMap<String, bool>>,
     /// By name that follows the active site: what the name servers of its zone
     /// answered last; none: nothing.
     #[serde(default)]

@@ -115,6 +115,7 @@ mod tests {
             queues: BTreeMap::new(),
             records: BTreeMap::new(),
             writes: BTreeMap::new(),
+            doors: BTreeMap::new(),
             store: Knowledge::Known(store),
         }
     }

@@ -53,6 +53,7 @@ pub(super) fn world_of(party: Party, inventory: Inventory) -> World {
         proxies: shared.clone(),
         queues: shared.clone(),
         end_to_end: shared.clone(),
+        front_doors: shared.clone(),
         clock: shared,
         quorum: None,
     }

@@ -70,6 +70,7 @@ pub fn findings(topology: &Topology, view: &View) -> Vec<Finding> {
     let diagnosed = all.iter().any(|finding| finding.id == places::SITE_DARK);
     all.extend(dark.filter(|finding| !diagnosed || finding.id != places::SITE_DARK));
     all.extend(places::balancers(topology, view));
+    all.extend(places::doors(topology, view));
     all.extend(places::queues(topology, view));
     all.extend(places::names(topology, view));
     all.extend(places::hosts(topology, view));

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     ids::{HostName, SiteName},
-    observation::{Knowledge, MachineState, QueueRole},
+    observation::{Knowledge, MachineState, QueueRole, SERVICE_BACKEND, is_down},
     topology::{RecordTarget, Role, Site, Topology},
 };
 
@@ -126,6 +126,45 @@ fn replicas(host: &HostName, backend: &str, up: usize, total: usize) -> Option<F
         up if up < total => Some(Finding::new("replicas-down", Severity::Degraded, text)),
         _ => None,
     }
+}
+
+/// Services answer at the front doors. Where the load balancer is not seen, or
+/// has nothing up behind it, that is said already.
+pub fn doors(topology: &Topology, view: &View) -> Vec<Finding> {
+    let doors = view.snapshot.doors.iter().flat_map(|(site, services)| {
+        let services = services.iter();
+        services.map(move |(service, answer)| (site, service, answer))
+    });
+    let found = doors.filter(|(site, service, _)| is_up(topology, view, site, service));
+    found
+        .filter_map(|(site, service, answer)| {
+            let door = format!("{service} through the load balancer of {site}");
+            match answer {
+                Knowledge::Known(answer) if !answer.is_open() => {
+                    let text = format!("{door} answers {}", answer.status);
+                    let finding = Finding::new("front-door-shut", Severity::Critical, text);
+                    Some(finding.next("hafail logs"))
+                }
+                Knowledge::Unknown { since, why } => {
+                    let text = format!("{door} cannot be seen{}: {why}", ago(since.as_ref()));
+                    Some(Finding::new("front-door-unseen", Severity::Unseen, text))
+                }
+                Knowledge::Known(_) | Knowledge::Absent => None,
+            }
+        })
+        .collect()
+}
+
+/// Whether a load balancer of the site says that a server of the service is up.
+fn is_up(topology: &Topology, view: &View, site: &SiteName, service: &str) -> bool {
+    let in_site = topology
+        .hosts_with(Role::Lb)
+        .filter(|host| &host.site == site);
+    let mut statuses = in_site.filter_map(|host| view.snapshot.proxies.get(&host.name)?.known());
+    statuses.any(|status| {
+        let servers = status.get(&format!("{SERVICE_BACKEND}{service}"));
+        servers.is_some_and(|servers| !is_down(servers))
+    })
 }
 
 /// The queue of the site where the primary is.

@@ -12,7 +12,7 @@ use super::{
     view::View,
 };
 use crate::{
-    observation::{Knowledge, WriteAnswer},
+    observation::{DoorAnswer, Doors, Knowledge, WriteAnswer},
     topology::Topology,
 };
 
@@ -28,7 +28,7 @@ pub struct Look {
 /// The page for people.
 #[must_use]
 pub fn render(topology: &Topology, view: &View, findings: &[Finding], look: Look) -> String {
-    let mut text = header(topology, view);
+    let mut text = header(topology, view, look);
     for finding in findings {
         text.push_str(&lines(finding, look));
     }
@@ -54,7 +54,7 @@ pub fn render(topology: &Topology, view: &View, findings: &[Finding], look: Look
     text
 }
 
-fn header(topology: &Topology, view: &View) -> String {
+fn header(topology: &Topology, view: &View, look: Look) -> String {
     let active = view.active_site(topology).map_or_else(
         || "no active site".to_owned(),
         |site| format!("{site} ({}) is active", topology.sites[site].region),
@@ -72,12 +72,38 @@ fn header(topology: &Topology, view: &View) -> String {
             Knowledge::Absent => format!("{site} none"),
         })
         .collect();
-    format!(
-        "{}: {active}, seen at {}\nwrites through the load balancers: {}\n\n",
+    let mut header = format!(
+        "{}: {active}, seen at {}\nwrites through the load balancers: {}\n",
         topology.name,
         view.snapshot.taken,
         writes.join(", ")
-    )
+    );
+    if let Some(doors) = doors(&view.snapshot.doors) {
+        let line = format!("pages through the load balancers: {doors}");
+        let _ = writeln!(header, "{}", wrap(&line, look.width, 2));
+    }
+    header.push('\n');
+    header
+}
+
+/// “site1 result 3 ms, vote 4 ms; site2 result 503, vote 5 ms”
+fn doors(doors: &Doors) -> Option<String> {
+    let answer = |seen: &Knowledge<DoorAnswer>| match seen {
+        Knowledge::Known(answer) if answer.is_open() => format!("{} ms", answer.milliseconds),
+        Knowledge::Known(answer) => answer.status.to_string(),
+        Knowledge::Unknown { .. } => "not seen".to_owned(),
+        Knowledge::Absent => "none".to_owned(),
+    };
+    let sites = doors.iter().filter(|(_, services)| !services.is_empty());
+    let words = sites.map(|(site, services)| {
+        let services = services.iter();
+        let services: Vec<_> = services
+            .map(|(name, seen)| format!("{name} {}", answer(seen)))
+            .collect();
+        format!("{site} {}", services.join(", "))
+    });
+    let words: Vec<_> = words.collect();
+    (!words.is_empty()).then(|| words.join("; "))
 }
 
 fn lines(finding: &Finding, look: Look) -> String {

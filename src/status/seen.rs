@@ -24,6 +24,9 @@ impl Seen {
         self.each("queue", &mut view.snapshot.queues, &now);
         self.each("record", &mut view.snapshot.records, &now);
         self.each("write", &mut view.snapshot.writes, &now);
+        for (site, services) in &mut view.snapshot.doors {
+            self.each(&format!("door {site}"), services, &now);
+        }
     }
 
     fn each<K: ToString, T>(

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     ids::HostName,
-    observation::{AddressRecord, Knowledge, ProxyServer, QueueRole},
+    observation::{AddressRecord, Knowledge, ProxyServer, QueueRole, SERVICE_BACKEND},
     order::{GuardStatus, WantedRole},
     topology::{Host, Role, Topology},
 };
@@ -239,7 +239,7 @@ fn backend(name: &str, servers: Option<&BTreeMap<String, ProxyServer>>) -> Strin
     };
     let up: Vec<_> = servers.iter().filter(|(_, server)| server.up).collect();
     let count = format!("{}/{}", up.len(), servers.len());
-    if name.starts_with("svc_") {
+    if name.starts_with(SERVICE_BACKEND) {
         return count;
     }
     let names: Vec<_> = up.iter().map(|(name, _)| name.as_str()).collect();

@@ -23,6 +23,14 @@ pub fn unseen(view: &View) -> Option<String> {
     });
     collect(&mut reasons, "record ", &view.snapshot.records, |_| true);
     collect(&mut reasons, "writes in ", &view.snapshot.writes, |_| true);
+    for (site, services) in &view.snapshot.doors {
+        // No write through a load balancer that is not seen: no page either.
+        let write = view.snapshot.writes.get(site);
+        if !matches!(write, Some(Knowledge::Unknown { .. })) {
+            let prefix = format!("front door of {site} for ");
+            collect(&mut reasons, &prefix, services, |_| true);
+        }
+    }
     // Servers fail for all names alike.
     let mut servers = BTreeSet::new();
     for names in view.names.values() {

@@ -6,7 +6,7 @@ use super::{Session, Watcher, leads};
 use crate::{
     coordination::{Leader, Said, State},
     ids::HostName,
-    observation::{Knowledge, Snapshot, WriteAnswer},
+    observation::{DoorAnswer, Knowledge, Snapshot, WriteAnswer},
     ports::quorum::QuorumError,
 };
 
@@ -65,14 +65,18 @@ impl Watcher {
         self.shared.take_lead(&leader, session.lease).await
     }
 
-    /// What a snapshot says to the other watchers. Writes and names are asked
-    /// for now and then: what was said of them stays until then.
+    /// What a snapshot says to the other watchers. Writes, front doors and names
+    /// are asked for now and then: what was said of them stays until then.
     fn said(&self, snapshot: &Snapshot) -> Said {
         let before = self.session.as_ref().and_then(|last| last.said.as_ref());
         let mut writes = before.map(|said| said.writes.clone()).unwrap_or_default();
         for (site, answer) in &snapshot.writes {
             let written = matches!(answer.known(), Some(WriteAnswer::Acknowledged { .. }));
             writes.insert(site.clone(), written);
+        }
+        let mut doors = before.map(|said| said.doors.clone()).unwrap_or_default();
+        for (site, services) in &snapshot.doors {
+            doors.insert(site.clone(), open(services));
         }
         let names = self.names.iter().map(|(name, answer)| {
             let addresses = answer.known().map(|record| record.addresses.clone());
@@ -83,9 +87,18 @@ impl Watcher {
             balancers: seen(&snapshot.proxies),
             queues: seen(&snapshot.queues),
             writes,
+            doors,
             names: names.collect(),
         }
     }
+}
+
+fn open(services: &BTreeMap<String, Knowledge<DoorAnswer>>) -> BTreeMap<String, bool> {
+    let open = |seen: &Knowledge<DoorAnswer>| seen.known().is_some_and(DoorAnswer::is_open);
+    let services = services.iter();
+    services
+        .map(|(name, seen)| (name.clone(), open(seen)))
+        .collect()
 }
 
 fn seen<T>(known: &BTreeMap<HostName, Knowledge<T>>) -> BTreeMap<HostName, bool> {

@@ -4,6 +4,7 @@
 
 mod database;
 mod dns;
+mod front_doors;
 mod haproxy;
 mod local;
 #[path = "../provision/moto.rs"]

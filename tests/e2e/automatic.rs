@@ -21,6 +21,7 @@ pub fn story() {
         hafail.deploys_nothing();
         healthy(&MEMBERS);
         hafail.healthy();
+        every_place_gets_every_page(&hafail);
     }
     one_member_is_away(&hafail);
     a_member_that_lost_its_data_is_replaced(&hafail);
@@ -55,6 +56,24 @@ fn healthy(members: &[&str]) {
             return;
         }
         assert!(start.elapsed() < BACK, "not healthy: {said}");
+    }
+}
+
+/// Each watcher asks the services at the front doors of both sites.
+fn every_place_gets_every_page(hafail: &Hafail) {
+    let start = Instant::now();
+    let open = serde_json::json!({"result": true, "vote": true});
+    loop {
+        let page = hafail.run(&["status"]).json();
+        let watchers = &page["seen"]["automatic"]["known"]["watchers"];
+        let gets_all = |place: &str| {
+            let doors = &watchers[place]["doors"];
+            doors["site1"] == open && doors["site2"] == open
+        };
+        if MEMBERS.into_iter().all(gets_all) {
+            return;
+        }
+        assert!(start.elapsed() < BACK, "not every page: {watchers:#}");
     }
 }
 

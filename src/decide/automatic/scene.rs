@@ -111,6 +111,7 @@ impl Scene {
             queues: BTreeMap::new(),
             records: BTreeMap::new(),
             writes: BTreeMap::new(),
+            doors: BTreeMap::new(),
             store: Knowledge::Known(store),
         };
         let policy = Policy {

@@ -6,11 +6,12 @@ use async_trait::async_trait;
 
 use crate::{
     ids::{Epoch, SiteName},
-    observation::{AddressRecord, Knowledge},
+    observation::{AddressRecord, DoorAnswer, Knowledge},
     ports::{
         PortError,
         clock::Clock,
         end_to_end::EndToEnd,
+        front_doors::FrontDoors,
         records::{ChangeId, Records},
     },
 };
@@ -170,6 +171,15 @@ impl EndToEnd for Party {
             });
         }
         slot.await
+    }
+}
+
+/// No stack is simulated.
+#[async_trait]
+impl FrontDoors for Party {
+    async fn ask(&self, _: &SiteName, service: &str) -> Result<DoorAnswer, PortError> {
+        let what = service.to_owned();
+        Err(PortError::Absent { what })
     }
 }
 

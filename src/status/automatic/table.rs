@@ -69,8 +69,8 @@ pub fn table(topology: &Topology, view: &View) -> Option<Table> {
     Some(table)
 }
 
-/// “witness does not reach site1-queue; no write through site1; no answer for
-/// vote.example.org”
+/// “witness does not reach site1-queue; no write through site1; no vote through
+/// site1; no answer for vote.example.org”
 fn missed((watcher, said): (&HostName, &Said)) -> Option<String> {
     let hosts = said
         .guards
@@ -92,6 +92,10 @@ fn missed((watcher, said): (&HostName, &Said)) -> Option<String> {
         all.push(format!("does not reach {}", unreached.join(", ")));
     }
     all.extend(unwritten.map(|(site, _)| format!("no write through {site}")));
+    for (site, services) in &said.doors {
+        let shut = services.iter().filter(|(_, open)| !**open);
+        all.extend(shut.map(|(service, _)| format!("no {service} through {site}")));
+    }
     all.extend(unnamed.map(|(name, _)| format!("no answer for {name}")));
     (!all.is_empty()).then(|| format!("{watcher}: {}", all.join("; ")))
 }
