@@ -10,6 +10,7 @@ mod loss;
 mod places;
 mod refusal;
 mod rejoin;
+mod stack;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};

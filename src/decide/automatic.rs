@@ -19,7 +19,7 @@ pub use policy::Policy;
 
 use super::{
     Diagnosis, Finding, Intent, Reason, Refusal, Sight, decide_failover, diagnose, places, refusal,
-    view::View,
+    stack, view::View,
 };
 use crate::{
     ids::{HostName, SiteName},
@@ -143,6 +143,7 @@ pub fn decide_automatically(
     let reaction = react(&view, sight, policy, &mut memory, now);
     let mut findings = diagnose(view.topology(), view.snapshot());
     findings.extend(store_finding(&view));
+    findings.extend(stack::services_down(&view));
     if findings.len() > 1 {
         findings.retain(|finding| finding.diagnosis != Diagnosis::Healthy);
     }

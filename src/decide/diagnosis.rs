@@ -39,6 +39,8 @@ pub enum Diagnosis {
     StoreDegraded,
     /// The store does not answer, or has no majority.
     StoreLost,
+    /// A load balancer has no server up for a service of the stack.
+    ServiceDown,
 }
 
 /// A diagnosis of something.
@@ -95,6 +97,7 @@ impl Diagnosis {
             Self::LinkCut => "link-cut",
             Self::StoreDegraded => "store-degraded",
             Self::StoreLost => "store-lost",
+            Self::ServiceDown => "service-down",
         }
     }
 
@@ -125,6 +128,9 @@ impl Diagnosis {
                  it goes on while all peers promise"
             }
             Self::StoreLost => "nothing, until a majority of the store is back",
+            Self::ServiceDown => {
+                "its hosts bring the containers back; `watch.heal` starts a machine that is down"
+            }
         })
     }
 }

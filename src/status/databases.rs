@@ -93,6 +93,7 @@ fn reaction(
         | Diagnosis::PrimaryIsolated
         | Diagnosis::SiteDark => (Severity::Critical, take_over(topology, view)),
         Diagnosis::StandbyLost | Diagnosis::LagOverBudget => (Severity::Degraded, None),
+        Diagnosis::ServiceDown => (Severity::Critical, Some("hafail logs".to_owned())),
         Diagnosis::LinkCut => (Severity::Degraded, Some("hafail why".to_owned())),
         Diagnosis::StoreDegraded | Diagnosis::StoreLost => (
             Severity::Degraded,

@@ -273,6 +273,37 @@ fn a_healing_or_rejoin_that_was_broken_off_never_keeps_a_failover_back() {
 }
 
 #[test]
+fn a_service_that_answers_nobody_is_said() {
+    let mut scene = Scene::new();
+    let mut balancer = replicas(false);
+    let said = |scene: &mut Scene| {
+        let findings = scene.verdict(1000).findings.into_iter();
+        findings
+            .filter(|finding| finding.diagnosis == Diagnosis::ServiceDown)
+            .map(|finding| (finding.subject, finding.evidence))
+            .collect::<Vec<_>>()
+    };
+    scene
+        .snapshot
+        .proxies
+        .insert(host("site2-lb"), Knowledge::Known(balancer.clone()));
+    assert_eq!(said(&mut scene), [], "one of two is up");
+    for server in balancer
+        .values_mut()
+        .flat_map(|servers| servers.values_mut())
+    {
+        server.up = false;
+    }
+    scene
+        .snapshot
+        .proxies
+        .insert(host("site2-lb"), Knowledge::Known(balancer));
+    let evidence = "site2-lb has 0 of 2 servers up for vote".to_owned();
+    assert_eq!(said(&mut scene), [("vote".to_owned(), vec![evidence])]);
+    assert_eq!(scene.look(1000), Reaction::Rest);
+}
+
+#[test]
 fn a_silent_member_of_the_store_is_said_and_no_reason_to_act() {
     let mut scene = Scene::new();
     let why = "cannot be seen (no answer)".to_owned();
