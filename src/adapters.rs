@@ -1,6 +1,7 @@
 //! The real world behind the ports.
 
 pub mod aws;
+mod balanced;
 pub mod clock;
 pub mod database;
 pub mod direct;

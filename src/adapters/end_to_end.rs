@@ -11,14 +11,13 @@ use async_trait::async_trait;
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::Client;
 
-use super::database::{Login, one_line};
+use super::{
+    balanced,
+    database::{Login, one_line},
+};
 use crate::{
     ids::{HostName, SiteName},
-    ports::{
-        PortError,
-        end_to_end::EndToEnd,
-        remote::{Endpoint, Remote},
-    },
+    ports::{PortError, end_to_end::EndToEnd, remote::Remote},
 };
 
 /// Writes a record to the log and waits for its commit, without any table.
@@ -60,28 +59,10 @@ impl SiteWriters {
 
     async fn connect(&self, name: &SiteName, site: &Site) -> Result<Client, PortError> {
         let what = writer(name);
-        let mut failure = PortError::Absent { what: what.clone() };
-        for balancer in &site.balancers {
-            match self.remote.dial(balancer, Endpoint::Tcp(self.port)).await {
-                Ok(stream) => {
-                    return self
-                        .login
-                        .over(stream)
-                        .await
-                        .map_err(|why| PortError::Failed {
-                            what: what.clone(),
-                            why,
-                        });
-                }
-                Err(error) => {
-                    failure = PortError::Unreachable {
-                        what: what.clone(),
-                        why: error.to_string(),
-                    };
-                }
-            }
-        }
-        Err(failure)
+        let stream =
+            balanced::dial(self.remote.as_ref(), &site.balancers, self.port, &what).await?;
+        let connected = self.login.over(stream).await;
+        connected.map_err(|why| PortError::Failed { what, why })
     }
 }
 

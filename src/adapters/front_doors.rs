@@ -9,13 +9,14 @@ use hyper::{Request, body::Bytes, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
+use super::balanced;
 use crate::{
     ids::{HostName, SiteName},
     observation::DoorAnswer,
     ports::{
         PortError,
         front_doors::FrontDoors,
-        remote::{Endpoint, Remote, Stream},
+        remote::{Remote, Stream},
     },
     topology::{RecordTarget, Topology},
 };
@@ -53,29 +54,6 @@ impl SiteDoors {
             doors,
         }
     }
-
-    /// A stream to the first load balancer of the site that can be reached.
-    async fn reach(
-        &self,
-        site: &SiteName,
-        door: &Door,
-        what: &str,
-    ) -> Result<Box<dyn Stream>, PortError> {
-        let what = what.to_owned();
-        let mut failure = PortError::Absent { what: what.clone() };
-        for balancer in self.balancers.get(site).into_iter().flatten() {
-            match self.remote.dial(balancer, Endpoint::Tcp(door.port)).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => {
-                    failure = PortError::Unreachable {
-                        what: what.clone(),
-                        why: error.to_string(),
-                    };
-                }
-            }
-        }
-        Err(failure)
-    }
 }
 
 /// Where each service that is served is asked.
@@ -103,7 +81,8 @@ impl FrontDoors for SiteDoors {
         let Some(door) = self.doors.get(service) else {
             return Err(PortError::Absent { what });
         };
-        let stream = self.reach(site, door, &what).await?;
+        let balancers = self.balancers.get(site).map_or(&[][..], Vec::as_slice);
+        let stream = balanced::dial(self.remote.as_ref(), balancers, door.port, &what).await?;
         let start = Instant::now();
         let answer = get(stream, door).await;
         let status = answer.map_err(|why| PortError::Failed { what, why })?;
