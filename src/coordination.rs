@@ -9,7 +9,7 @@ mod watching;
 
 pub use journals::SharedJournals;
 pub use keys::{Cooldown, Decision, Healed, Leader, Pause, Primary, Said, State, SyncSet, Taken};
-pub use primary::{Claim, NotTaken, Right};
+pub use primary::{Claim, How, NotTaken, Right};
 
 use std::sync::Arc;
 

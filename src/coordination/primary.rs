@@ -1,5 +1,7 @@
 //! Taking, keeping and giving back the right to write.
 
+use std::collections::BTreeSet;
+
 use super::{
     Primary, Shared, State, SyncSet, Taken,
     keys::{EPOCH, PRIMARY, SYNC, text},
@@ -16,7 +18,36 @@ pub struct Claim {
     /// Refuse where the host may lack acknowledged commits.
     pub in_sync: bool,
     /// Who confirms the commits of this host from its first one on.
-    pub synchronous: std::collections::BTreeSet<HostName>,
+    pub synchronous: BTreeSet<HostName>,
+}
+
+/// As what the right is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// A standby, or a new cluster: nobody confirms its commits at first.
+    Promote {
+        /// Refuse where the host may lack acknowledged commits.
+        in_sync: bool,
+    },
+    /// The primary that it was: whoever confirmed its commits goes on to.
+    GoOn,
+}
+
+impl Claim {
+    /// `confirming`: who confirms the commits of the host now.
+    #[must_use]
+    pub fn new(primary: Primary, how: How, confirming: BTreeSet<HostName>) -> Self {
+        Self {
+            primary,
+            // A primary that goes on after another one would lose what that
+            // has acknowledged.
+            in_sync: how != How::Promote { in_sync: false },
+            synchronous: match how {
+                How::Promote { .. } => BTreeSet::new(),
+                How::GoOn => confirming,
+            },
+        }
+    }
 }
 
 /// The right as the store has it.
@@ -43,6 +74,19 @@ pub enum NotTaken {
     Strange(String),
     #[error(transparent)]
     Store(#[from] QuorumError),
+}
+
+impl NotTaken {
+    /// The id of the refusal; none: it failed, and may go through later.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&'static str> {
+        match self {
+            Self::Held(_) => Some("lease-held"),
+            Self::Stale(_) => Some("stale-epoch"),
+            Self::NotInSync { .. } => Some("not-in-sync"),
+            Self::Raced | Self::Strange(_) | Self::Store(_) => None,
+        }
+    }
 }
 
 impl Shared {

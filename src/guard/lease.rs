@@ -11,7 +11,7 @@ mod take;
 
 pub use dead_man::{DeadManError, run as run_dead_man};
 pub use held::{Held, Remembered};
-pub use take::{How, TakeError};
+pub use take::TakeError;
 
 pub(super) use crate::adapters::clock::boottime;
 

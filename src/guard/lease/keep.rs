@@ -6,9 +6,9 @@ use std::{
     time::Duration,
 };
 
-use super::{Held, Lease, boottime, take::How};
+use super::{Held, Lease, boottime};
 use crate::{
-    coordination::Right,
+    coordination::{How, Right},
     guard::{Guard, process, store::Persisted},
     order::WantedRole,
     ports::quorum::QuorumError,

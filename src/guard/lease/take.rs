@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use super::{Held, Lease, boottime, other};
 use crate::{
-    coordination::{Claim, NotTaken, Primary, Right},
-    guard::{Guard, store::StoreError},
+    coordination::{Claim, How, NotTaken, Primary, Right},
+    guard::{
+        Guard,
+        store::{Persisted, StoreError},
+    },
     ids::Epoch,
     order::{PostgresState, WantedRole},
     ports::quorum::LeaseId,
@@ -34,28 +37,14 @@ impl TakeError {
     pub fn refusal(&self) -> Option<&'static str> {
         match self {
             Self::Promised { .. } => Some("promised"),
-            Self::NotTaken(NotTaken::Held(_)) => Some("lease-held"),
-            Self::NotTaken(NotTaken::Stale(_)) => Some("stale-epoch"),
-            Self::NotTaken(NotTaken::NotInSync { .. }) => Some("not-in-sync"),
-            _ => None,
+            Self::NotTaken(why) => why.refusal(),
+            Self::Memory(_) | Self::DeadMan(_) => None,
         }
     }
 }
 
 /// How long a new store may take to answer.
 const BROUGHT: std::time::Duration = std::time::Duration::from_secs(10);
-
-/// As what the right is taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum How {
-    /// A standby, or a new cluster: nobody confirms its commits at first.
-    Promote {
-        /// Refuse where the host may lack acknowledged commits.
-        in_sync: bool,
-    },
-    /// The primary that it was: whoever confirmed its commits goes on to.
-    GoOn,
-}
 
 impl Guard {
     /// Takes the right to write for an epoch, or takes the one that is held
@@ -111,23 +100,14 @@ impl Guard {
 
     pub(super) fn claim(&self, epoch: Epoch, how: How) -> Claim {
         let postgres = self.view.borrow().postgres.clone();
-        Claim {
-            primary: Primary {
-                host: self.config.host.clone(),
-                epoch,
-                timeline: postgres.timeline,
-                lsn: postgres.written.or(postgres.received),
-            },
-            // A primary that goes on after another one would lose what that
-            // has acknowledged.
-            in_sync: how != How::Promote { in_sync: false },
-            synchronous: match how {
-                How::Promote { .. } => std::collections::BTreeSet::new(),
-                How::GoOn => self
-                    .store
-                    .with(|state| state.synchronous.iter().cloned().collect()),
-            },
-        }
+        let primary = Primary {
+            host: self.config.host.clone(),
+            epoch,
+            timeline: postgres.timeline,
+            lsn: postgres.written.or(postgres.received),
+        };
+        let confirming = |state: &Persisted| state.synchronous.iter().cloned().collect();
+        Claim::new(primary, how, self.store.with(confirming))
     }
 
     fn not_bound(&self, lease: &Lease) -> Result<(), TakeError> {

@@ -4,11 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use super::{Done, Result, refused};
 use crate::{
+    coordination::How,
     guard::{
         Guard,
         control::ClusterState,
         failpoint,
-        lease::How,
         server::{self, Mode, Stopped},
         tools,
     },

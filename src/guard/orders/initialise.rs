@@ -4,9 +4,9 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use super::{Done, Result, refused};
 use crate::{
+    coordination::How,
     guard::{
         Guard, failpoint,
-        lease::How,
         settings::read_password,
         sql::{Session, literal},
         tools,

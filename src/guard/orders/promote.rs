@@ -7,10 +7,9 @@ use std::{
 
 use super::{Done, NotDone, Result, refused};
 use crate::{
+    coordination::How,
     guard::{
-        Guard, failpoint,
-        lease::How,
-        server, settings,
+        Guard, failpoint, server, settings,
         sql::{Observed, Session},
         tools,
     },

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::future::{Either, join_all, select};
 
 use crate::{
+    coordination::How,
     ids::HostName,
     order::WantedRole,
     ports::quorum::QuorumError,
@@ -15,7 +16,6 @@ use crate::{
 use super::{
     super::{Core, core::Slot, machine, mutation::Mutation},
     Held, Program,
-    take::How,
 };
 
 impl Program {

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    coordination::Shared,
+    coordination::{How, Shared},
     ids::{Epoch, HostName},
     order::{Order, OrderAnswer, OrderRequest, PostgresState, WantedRole},
 };
@@ -12,7 +12,7 @@ use crate::{
 use super::{
     super::{Core, Sim, mutation::Mutation, quorum::SimQuorum},
     CALL, NAME, Program,
-    take::{How, NotGot},
+    take::NotGot,
 };
 
 /// An order waits so long for its turn.

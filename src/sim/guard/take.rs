@@ -1,9 +1,9 @@
 //! Taking the right, and giving it back.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use crate::{
-    coordination::{Claim, NotTaken, Primary, Right},
+    coordination::{Claim, How, NotTaken, Primary, Right},
     ids::Epoch,
     right::Holding,
 };
@@ -27,22 +27,10 @@ impl NotGot {
 
 impl From<NotTaken> for NotGot {
     fn from(error: NotTaken) -> Self {
-        let id = match error {
-            NotTaken::Held(_) => Some("lease-held"),
-            NotTaken::Stale(_) => Some("stale-epoch"),
-            NotTaken::NotInSync { .. } => Some("not-in-sync"),
-            _ => None,
-        };
+        let id = error.refusal();
         let why = error.to_string();
         Self { id, why }
     }
-}
-
-/// As what the right is taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum How {
-    Promote { in_sync: bool },
-    GoOn,
 }
 
 impl Program {
@@ -124,20 +112,17 @@ impl Program {
     fn claim(&self, epoch: Epoch, how: How) -> Claim {
         let core = self.sim.lock();
         let database = &core.state.databases[&self.host];
-        let proofless = core.state.settings.mutation == Some(Mutation::TrustMembership);
-        Claim {
-            primary: Primary {
-                host: self.host.clone(),
-                epoch,
-                timeline: Some(database.timeline),
-                lsn: Some(database.end()),
-            },
-            in_sync: how != How::Promote { in_sync: false } && !proofless,
-            synchronous: match how {
-                How::Promote { .. } => BTreeSet::new(),
-                How::GoOn => database.synchronous.iter().cloned().collect(),
-            },
-        }
+        let primary = Primary {
+            host: self.host.clone(),
+            epoch,
+            timeline: Some(database.timeline),
+            lsn: Some(database.end()),
+        };
+        let confirming = database.synchronous.iter().cloned().collect();
+        let mut claim = Claim::new(primary, how, confirming);
+        // The defect: that it has everything is not asked for.
+        claim.in_sync &= core.state.settings.mutation != Some(Mutation::TrustMembership);
+        claim
     }
 
     /// Arms the dead-man and remembers the right, then holds it.

@@ -2,7 +2,7 @@
 
 use super::{DEPLOYMENT, GUARD, World, account, filter, on_host, other, settled};
 
-const KILL: &str = "kill -9 $(head -n 1 /var/lib/hafail/postgresql/15/data-*/postmaster.pid)";
+pub const KILL: &str = "kill -9 $(head -n 1 /var/lib/hafail/postgresql/15/data-*/postmaster.pid)";
 
 /// It starts again in place, or the other site takes over.
 pub fn postgresql_is_killed(world: &World<'_>) {

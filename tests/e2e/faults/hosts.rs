@@ -123,8 +123,7 @@ pub fn a_wall_clock_is_moved(world: &World<'_>) {
     on_host(DEPLOYMENT, &database, &own_clock("hafail-guard"));
     on_host(DEPLOYMENT, &leader, &own_clock("hafail-watch"));
     // The next start of PostgreSQL goes by it, too.
-    let kill = "kill -9 $(head -n 1 /var/lib/hafail/postgresql/15/data-*/postmaster.pid)";
-    on_host(DEPLOYMENT, &database, kill);
+    on_host(DEPLOYMENT, &database, super::databases::KILL);
     settled(world.hafail);
     for shift in ["+3600s", "-3600s"] {
         let seen = world.stays("10s", |_| {
