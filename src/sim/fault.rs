@@ -183,7 +183,8 @@ fn broken(core: &mut Core, host: &HostName, on: bool) {
     database.broken = on;
     if on {
         database.crash();
-    } else if core.state.is_on(host) {
+    } else if core.state.is_on(host) && core.state.settings.automatic.is_none() {
+        // In automatic mode only its guard starts it.
         let database = core.state.databases.get_mut(host).expect("a database");
         if database.state == PostgresState::Stopped {
             database.restart();

@@ -91,8 +91,8 @@ impl State {
         now: Duration,
     ) -> Result<(bool, String), NotDone> {
         match order {
-            Order::Claim => Ok((false, "refuses older runs".to_owned())),
-            Order::Checkpoint => Ok((true, "made a checkpoint".to_owned())),
+            Order::Claim => self.runs_postgres(host, (false, "refuses older runs")),
+            Order::Checkpoint => self.runs_postgres(host, (true, "made a checkpoint")),
             Order::Demote { .. } => self.demote(host, now),
             Order::Promote { at_least, .. } => self.promote(host, *at_least, now),
             Order::Resume { timeline } => self.resume(host, *timeline),
@@ -109,6 +109,17 @@ impl State {
                 ))
             }
             Order::DropKept | Order::Initialise => Ok((false, "nothing to do".to_owned())),
+        }
+    }
+
+    fn runs_postgres(
+        &self,
+        host: &HostName,
+        done: (bool, &str),
+    ) -> Result<(bool, String), NotDone> {
+        match self.databases[host].state {
+            PostgresState::Primary | PostgresState::Standby => Ok((done.0, done.1.to_owned())),
+            _ => Err(NotDone::refused("not-running", "PostgreSQL does not run")),
         }
     }
 
