@@ -9,6 +9,8 @@
 mod automatic;
 #[path = "simulation/many.rs"]
 mod many;
+#[path = "simulation/operators.rs"]
+mod operators;
 #[path = "simulation/quorum.rs"]
 mod quorum;
 #[path = "simulation/scenario.rs"]

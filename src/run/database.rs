@@ -35,6 +35,40 @@ pub(super) async fn claim(
     })
 }
 
+/// Claims one of the two of a switchover and makes a checkpoint there. Once
+/// both are claimed nothing of an older run happens to them any more: then they
+/// must be what the plan takes them for. Another run may have been quicker.
+pub(super) async fn prepare(cx: &Context<'_>, host: &HostName) -> Result<Done, Failure> {
+    let obeyed = cx.order(host, Order::Checkpoint, ANSWER).await?;
+    let done = Done::new(obeyed.changed, obeyed.what);
+    let (state, timeline) = (
+        obeyed.status.postgres.state,
+        obeyed.status.postgres.timeline,
+    );
+    let (wanted, named) = match host == &cx.new {
+        true => (PostgresState::Standby, "a standby"),
+        false => (PostgresState::Primary, "the primary"),
+    };
+    if matches!(state, PostgresState::Primary | PostgresState::Standby) && state != wanted {
+        return Err(Failure::refused(format!("{host} is not {named} any more")));
+    }
+    if state != wanted {
+        return Err(Failure::again(format!("{host} does not answer as {named}")));
+    }
+    let promoting = cx.facts.promoting.map(|(_, timeline)| timeline);
+    if let (Some(candidate), Some(primary)) = (promoting, timeline)
+        && host != &cx.new
+        && candidate != primary
+    {
+        let why = format!("{} is not on timeline {primary} of {host}", cx.new);
+        return Err(Failure::refused(why));
+    }
+    Ok(match position(&obeyed.status) {
+        Some(fact) => done.fact(fact),
+        None => done,
+    })
+}
+
 /// Where a standby stands.
 fn position(status: &GuardStatus) -> Option<Fact> {
     let postgres = &status.postgres;

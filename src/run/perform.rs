@@ -15,7 +15,7 @@ use super::{
 async fn act(cx: &Context<'_>, step: &Step) -> Result<Done, Failure> {
     match step {
         Step::Claim { host } => database::claim(cx, host, Order::Claim).await,
-        Step::Prepare { host } => database::claim(cx, host, Order::Checkpoint).await,
+        Step::Prepare { host } => database::prepare(cx, host).await,
         Step::HoldWrites { lb, server } => proxy::hold(cx, lb, server).await,
         Step::PauseQueue { host, limit_ms } => queue::pause(cx, host, *limit_ms).await,
         Step::Demote { host } => database::demote(cx, host).await,

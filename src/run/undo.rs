@@ -40,8 +40,27 @@ async fn undo_once(cx: &Context<'_>, step: &Step) -> Result<String, Failure> {
 
 /// The old primary serves again, or stands by.
 async fn undemote(cx: &Context<'_>, host: &HostName) -> Result<String, Failure> {
-    let resumed = resume(cx, host).await;
+    let resumed = match overtaken(cx, host).await {
+        Some(why) if cx.world.quorum.is_none() => {
+            return Ok(format!("{host} stays stopped: {why}"));
+        }
+        Some(why) => Err(Failure::refused(why)),
+        None => resume(cx, host).await,
+    };
     or_stand_by(cx, host, resumed).await
+}
+
+/// Another run may have promoted the candidate meanwhile, by a proof of its
+/// own, without the old primary's guard having heard of it.
+async fn overtaken(cx: &Context<'_>, host: &HostName) -> Option<String> {
+    if host == &cx.new {
+        return None;
+    }
+    let guards = &cx.world.guards;
+    let (old, new) = futures::join!(guards.status(host), guards.status(&cx.new));
+    let (old, new) = (old.ok()?.postgres, new.ok()?.postgres);
+    let promoted = new.state == PostgresState::Primary || new.timeline > old.timeline;
+    promoted.then(|| format!("{} was promoted by another run", cx.new))
 }
 
 /// Where the old primary cannot serve again, such as because it lost the right
@@ -90,9 +109,13 @@ async fn unfence(cx: &Context<'_>, host: &HostName) -> Result<String, Failure> {
     if status.wanted != WantedRole::Stopped {
         return Ok(format!("{host} is left as it is"));
     }
-    let resumed = match status.postgres.shutdown_checkpoint {
-        Some(_) => resume(cx, host).await,
-        None => Err(Failure::refused("it was not stopped cleanly")),
+    let resumed = match (
+        status.postgres.shutdown_checkpoint,
+        overtaken(cx, host).await,
+    ) {
+        (_, Some(why)) => Err(Failure::refused(why)),
+        (Some(_), None) => resume(cx, host).await,
+        (None, None) => Err(Failure::refused("it was not stopped cleanly")),
     };
     match or_stand_by(cx, host, resumed).await {
         Err(failure) if failure.certain => Ok(format!("{host} is left stopped: {}", failure.why)),
