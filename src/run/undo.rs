@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use futures::future::{Either, join, select};
+
 use crate::{
     ids::HostName,
     order::{Order, PostgresState, WantedRole},
@@ -16,6 +18,8 @@ use super::{
 /// How long one step is tried to be undone.
 const PATIENCE: Duration = Duration::from_secs(30);
 const START: Duration = Duration::from_secs(20);
+/// How long the candidate may take to say what it is.
+const ASK: Duration = Duration::from_secs(1);
 
 /// Undoes a step, tried again until it is done or the time is over. Answers
 /// what was done.
@@ -51,13 +55,17 @@ async fn undemote(cx: &Context<'_>, host: &HostName) -> Result<String, Failure> 
 }
 
 /// Another run may have promoted the candidate meanwhile, by a proof of its
-/// own, without the old primary's guard having heard of it.
+/// own, without the old primary's guard having heard of it. A candidate that
+/// does not answer is not waited for: nobody serves meanwhile.
 async fn overtaken(cx: &Context<'_>, host: &HostName) -> Option<String> {
     if host == &cx.new {
         return None;
     }
     let guards = &cx.world.guards;
-    let (old, new) = futures::join!(guards.status(host), guards.status(&cx.new));
+    let asked = join(guards.status(host), guards.status(&cx.new));
+    let Either::Left(((old, new), _)) = select(asked, cx.world.clock.sleep(ASK)).await else {
+        return None;
+    };
     let (old, new) = (old.ok()?.postgres, new.ok()?.postgres);
     let promoted = new.state == PostgresState::Primary || new.timeline > old.timeline;
     promoted.then(|| format!("{} was promoted by another run", cx.new))
