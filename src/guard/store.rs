@@ -38,6 +38,9 @@ pub struct Persisted {
     /// Who must confirm commits while this host is primary.
     #[serde(default)]
     pub synchronous: Vec<HostName>,
+    /// The epoch of the order that said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub synchronous_in: Option<Epoch>,
     /// The right under the shared store's lease, for a guard that takes over.
     #[serde(default)]
     pub right: Option<super::lease::Remembered>,
@@ -67,6 +70,7 @@ impl Default for Persisted {
             data: None,
             rewinding: None,
             synchronous: Vec::new(),
+            synchronous_in: None,
             right: None,
             promise: None,
         }

@@ -43,6 +43,8 @@ pub struct Database {
     /// Until when a cleanly stopped primary still sends.
     drains_until: Duration,
     pub synchronous: Vec<HostName>,
+    /// The epoch of the order that said so.
+    pub synchronous_in: Option<Epoch>,
     pub streaming: bool,
     /// Since when, for the checker.
     pub(super) streams_since: Option<Duration>,
@@ -88,6 +90,7 @@ impl Database {
             clean: None,
             drains_until: Duration::ZERO,
             synchronous: if waits { others } else { Vec::new() },
+            synchronous_in: None,
             streaming: !is_primary,
             streams_since: (!is_primary).then_some(Duration::ZERO),
             stalled: false,

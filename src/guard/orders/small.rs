@@ -61,11 +61,26 @@ impl Guard {
         if self.lease.is_some() {
             return self.await_set(&standbys).await;
         }
+        // A run lets commits wait for nobody first, and for its standbys later:
+        // the first order may arrive, or arrive again, after the second.
+        let shrinks = self.store.with(|state| {
+            let mut now = state.synchronous.iter();
+            state.synchronous_in == Some(epoch) && now.any(|host| !standbys.contains(host))
+        });
+        if shrinks {
+            return refused(
+                "stale-order",
+                "a later order of this run lets commits wait for more standbys",
+            );
+        }
         let names = synchronous_standby_names(&standbys);
         let session = self.session(CONNECT).await?;
         let before = session.text("SHOW synchronous_standby_names").await?;
-        self.accept(epoch, |state| state.synchronous = standbys)
-            .await?;
+        self.accept(epoch, move |state| {
+            state.synchronous = standbys;
+            state.synchronous_in = Some(epoch);
+        })
+        .await?;
         settings::install(&self.config, &data, &self.settings(), &self.os_user)?;
         server::reload(&process)?;
         failpoint::pass("synchronous reloaded");

@@ -40,7 +40,7 @@ impl State {
             };
         }
         self.ledger.begins_order(host, request);
-        match self.carry_out(host, &request.order, now) {
+        match self.carry_out(host, request, now) {
             Ok((changed, what)) => {
                 self.adopt_epoch(host, request);
                 OrderAnswer::Done {
@@ -87,10 +87,10 @@ impl State {
     fn carry_out(
         &mut self,
         host: &HostName,
-        order: &Order,
+        request: &OrderRequest,
         now: Duration,
     ) -> Result<(bool, String), NotDone> {
-        match order {
+        match &request.order {
             Order::Claim => self.runs_postgres(host, (false, "refuses older runs")),
             Order::Checkpoint => self.runs_postgres(host, (true, "made a checkpoint")),
             Order::Demote { .. } => self.demote(host, now),
@@ -101,8 +101,15 @@ impl State {
             Order::Reclone { upstream } | Order::Clone { upstream } => self.reclone(host, upstream),
             Order::Synchronous { standbys } => {
                 let database = self.databases.get_mut(host).expect("a known host");
+                let mut now = database.synchronous.iter();
+                let is_late = database.synchronous_in == Some(request.epoch);
+                if is_late && now.any(|host| !standbys.contains(host)) {
+                    let why = "a later order lets commits wait for more standbys";
+                    return Err(NotDone::refused("stale-order", why));
+                }
                 let changed = &database.synchronous != standbys;
                 database.synchronous.clone_from(standbys);
+                database.synchronous_in = Some(request.epoch);
                 Ok((
                     changed,
                     format!("commits wait for {} standbys", standbys.len()),
