@@ -9,6 +9,7 @@ use crate::{
     ids::{Epoch, HostName},
     journal::{Fact, Facts, Proof},
     order::{GuardStatus, Order, OrderAnswer, OrderRequest},
+    plan::Loss,
     ports::{
         PortError, World,
         store::{RunId, Store},
@@ -34,6 +35,8 @@ pub(super) struct Context<'a> {
     pub tried_before: bool,
     /// The primary after the run.
     pub new: HostName,
+    /// What the plan says that it may lose.
+    pub loss: Loss,
     pub facts: Facts,
     pub proof: Option<Proof>,
     /// When a guard last accepted this run, by the monotonic clock.

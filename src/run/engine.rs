@@ -333,6 +333,7 @@ impl<'a> Engine<'a> {
             tried_before: false,
             undo_epoch: progress.undo_epoch(),
             new: progress.plan.new.clone(),
+            loss: progress.plan.loss.clone(),
             facts: progress.facts.clone(),
             proof: progress.proof.clone(),
             current: self.current.clone(),

@@ -10,6 +10,7 @@ use crate::{
     journal::{Fact, Proof, ProofKind},
     observation::{Machine, MachineState},
     order::{Order, PostgresState, Trace, WantedRole},
+    plan::Loss,
     ports::PortError,
     step::FenceWay,
 };
@@ -96,6 +97,7 @@ pub(super) async fn fence(
         };
         match result {
             Ok(mut done) => {
+                candidate_is_as_new(cx, host, &done)?;
                 if let Some(proof) = &mut done.proof {
                     proof.evidence.extend(tried);
                 }
@@ -114,6 +116,29 @@ pub(super) async fn fence(
         true => Failure::again(why),
         false => Failure::for_good(why),
     })
+}
+
+/// Another run may have promoted the host meanwhile: what it has accepted since
+/// is no part of the loss that the plan was judged by. `Unknown` is permitted
+/// by the operator alone.
+fn candidate_is_as_new(cx: &Context<'_>, host: &HostName, fenced: &Done) -> Result<(), Failure> {
+    let stopped = fenced.facts.iter().find_map(|fact| match fact {
+        Fact::Shutdown { timeline, .. } => Some(*timeline),
+        _ => None,
+    });
+    let candidate = cx.facts.promoting.map(|(_, timeline)| timeline);
+    match (stopped, candidate) {
+        (Some(stopped), Some(candidate))
+            if stopped > candidate && !matches!(cx.loss, Loss::Unknown { .. }) =>
+        {
+            let new = &cx.new;
+            Err(Failure::for_good(format!(
+                "{host} was promoted by another run: its log ends on timeline {stopped}, \
+                 and that of {new} on {candidate}"
+            )))
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn by_guard(cx: &Context<'_>, host: &HostName) -> Result<Done, Failure> {

@@ -3,7 +3,7 @@
 
 use futures::future::join;
 use hafail::{
-    decide::Intent,
+    decide::{Allowance, Intent},
     ids::Epoch,
     journal::{Event, Outcome},
     order::PostgresState,
@@ -86,21 +86,11 @@ fn a_run_that_goes_back_leaves_an_old_primary_that_was_replaced_stopped() {
     let (sim, ann) = switchover.prepare();
     let ben = Operator::new(&sim, "ben");
     ann.store.pause_at(demoted.unwrap() + 1, seconds(300));
-    let unreached = [Fault::Unheard(host("site1-db")), Fault::CloudDenied];
-    let set = |on| {
-        unreached
-            .iter()
-            .for_each(|fault| fault.set(&mut sim.lock(), on))
-    };
     let fails_over = async {
         sim.sleep(seconds(5)).await;
-        set(true);
-        let intent = Intent {
-            fenced_by_operator: Some("I stopped it".to_owned()),
-            ..plain("us-east-1", Some(hafail::decide::Allowance::Any))
-        };
-        let answer = ben.failover(&intent).await;
-        set(false);
+        set_unreached(&sim, true);
+        let answer = ben.failover(&fenced_by_hand()).await;
+        set_unreached(&sim, false);
         ann.interrupt.set();
         answer
     };
@@ -110,4 +100,49 @@ fn a_run_that_goes_back_leaves_an_old_primary_that_was_replaced_stopped() {
     assert_eq!(hers.outcome(), Some(Outcome::Unwound), "{hers:?}\n{story}");
     assert_eq!(primaries(&sim), 1, "{story}");
     all_is_well(&sim, &[&ann, &ben], "at the end");
+}
+
+/// Ann looks while nobody is primary; Ben promotes the other database, which
+/// accepts writes. They were no part of the loss that Ann was shown.
+#[test]
+fn a_failover_gives_up_where_another_run_promoted_whom_it_fences() {
+    let (sim, ann) = Scenario::Switchover(Replication::Asynchronous).prepare();
+    let ben = Operator::new(&sim, "ben");
+    let down = Fault::HostDown(host("site1-db"));
+    down.set(&mut sim.lock(), true);
+    sim.pass(seconds(1));
+    down.set(&mut sim.lock(), false);
+    sim.pass(seconds(3));
+    let (_, plan) = sim
+        .run(ann.plan(&plain("eu-west-1", None)))
+        .unwrap()
+        .unwrap();
+
+    set_unreached(&sim, true);
+    let his = sim.run(ben.failover(&fenced_by_hand())).unwrap();
+    set_unreached(&sim, false);
+    assert_eq!(his.outcome(), Some(Outcome::Succeeded), "{his:?}");
+    sim.pass(seconds(2));
+
+    let shown = plan.digest();
+    let hers = sim.run(ann.run_shown(plan, &shown, Epoch(20))).unwrap();
+    let story = sim.lock().story();
+    assert_eq!(hers, Ok(Outcome::Unwound), "{story}");
+    let state = sim.lock().state.databases[&host("site2-db")].state;
+    assert_eq!(state, PostgresState::Primary, "{story}");
+    all_is_well(&sim, &[&ann, &ben], "at the end");
+}
+
+/// Nobody reaches the old primary, nor its cloud.
+fn set_unreached(sim: &Sim, on: bool) {
+    for fault in [Fault::Unheard(host("site1-db")), Fault::CloudDenied] {
+        fault.set(&mut sim.lock(), on);
+    }
+}
+
+fn fenced_by_hand() -> Intent {
+    Intent {
+        fenced_by_operator: Some("I stopped it".to_owned()),
+        ..plain("us-east-1", Some(Allowance::Any))
+    }
 }
