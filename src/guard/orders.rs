@@ -134,7 +134,7 @@ impl Guard {
         self.set_running(Some((name, request.run.clone())));
         let begin = std::time::Instant::now();
         let mut result = match self.withdraw_older_promotion(&request).await {
-            Ok(()) => self.carry_out(request.epoch, request.order).await,
+            Ok(()) => self.carry_out(&request).await,
             Err(error) => Err(error),
         };
         // Orders that want no other state count for the epoch as well.
@@ -150,8 +150,9 @@ impl Guard {
         answer
     }
 
-    async fn carry_out(self: &Arc<Self>, epoch: Epoch, order: Order) -> Result<Done> {
-        match order {
+    async fn carry_out(self: &Arc<Self>, request: &OrderRequest) -> Result<Done> {
+        let epoch = request.epoch;
+        match request.order.clone() {
             Order::Initialise => self.initialise(epoch).await,
             Order::Clone { upstream } => self.clone_from(epoch, upstream).await,
             Order::Claim => self.be_claimed(),
@@ -164,7 +165,7 @@ impl Guard {
             Order::Resume { timeline } => self.resume(epoch, timeline).await,
             Order::Rewind { upstream } => self.rewind(epoch, upstream).await,
             Order::Reclone { upstream } => self.reclone(epoch, upstream).await,
-            Order::Synchronous { standbys } => self.synchronous(epoch, standbys).await,
+            Order::Synchronous { standbys } => self.synchronous(request, standbys).await,
             Order::DropKept => self.drop_kept().await,
         }
     }

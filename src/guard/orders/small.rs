@@ -15,8 +15,8 @@ use crate::{
         settings::{self, synchronous_standby_names},
         sql::Session,
     },
-    ids::{Epoch, HostName},
-    order::WantedRole,
+    ids::HostName,
+    order::{LOCAL_RUN, OrderRequest, WantedRole},
 };
 
 /// How long a standby may take to confirm commits.
@@ -42,7 +42,7 @@ impl Guard {
 
     pub(super) async fn synchronous(
         self: &Arc<Self>,
-        epoch: Epoch,
+        request: &OrderRequest,
         standbys: Vec<HostName>,
     ) -> Result<Done> {
         if !self.config.synchronous && !standbys.is_empty() {
@@ -62,10 +62,14 @@ impl Guard {
             return self.await_set(&standbys).await;
         }
         // A run lets commits wait for nobody first, and for its standbys later:
-        // the first order may arrive, or arrive again, after the second.
+        // the first order may arrive, or arrive again, after the second. Who is
+        // on this host may take it back.
+        let by_run = (request.run != LOCAL_RUN).then_some(request.epoch);
         let shrinks = self.store.with(|state| {
             let mut now = state.synchronous.iter();
-            state.synchronous_in == Some(epoch) && now.any(|host| !standbys.contains(host))
+            by_run.is_some()
+                && state.synchronous_in == by_run
+                && now.any(|host| !standbys.contains(host))
         });
         if shrinks {
             return refused(
@@ -76,9 +80,9 @@ impl Guard {
         let names = synchronous_standby_names(&standbys);
         let session = self.session(CONNECT).await?;
         let before = session.text("SHOW synchronous_standby_names").await?;
-        self.accept(epoch, move |state| {
+        self.accept(request.epoch, move |state| {
             state.synchronous = standbys;
-            state.synchronous_in = Some(epoch);
+            state.synchronous_in = by_run;
         })
         .await?;
         settings::install(&self.config, &data, &self.settings(), &self.os_user)?;
