@@ -8,7 +8,7 @@ use crate::{
     order::{GuardStatus, Order, PostgresState},
 };
 
-use super::context::{Context, Done, Failure};
+use super::context::{Context, Done, Failure, Obeyed};
 
 /// A clean stop takes no longer, the checkpoint having been made before.
 const STOP: Duration = Duration::from_secs(8);
@@ -21,18 +21,18 @@ const CATCH_UP: Duration = Duration::from_secs(110);
 /// How long a rewound standby may take to stream before it is copied anew.
 const PROOF_OF_REWIND: Duration = Duration::from_secs(60);
 
-/// An order that brings the epoch of the run and changes no role.
-pub(super) async fn claim(
-    cx: &Context<'_>,
-    host: &HostName,
-    order: Order,
-) -> Result<Done, Failure> {
-    let obeyed = cx.order(host, order, ANSWER).await?;
+/// Brings the epoch of the run, and changes nothing.
+pub(super) async fn claim(cx: &Context<'_>, host: &HostName) -> Result<Done, Failure> {
+    let obeyed = cx.order(host, Order::Claim, ANSWER).await?;
+    Ok(claimed(obeyed))
+}
+
+fn claimed(obeyed: Obeyed) -> Done {
     let done = Done::new(obeyed.changed, obeyed.what);
-    Ok(match position(&obeyed.status) {
+    match position(&obeyed.status) {
         Some(fact) => done.fact(fact),
         None => done,
-    })
+    }
 }
 
 /// Claims one of the two of a switchover and makes a checkpoint there. Once
@@ -40,11 +40,12 @@ pub(super) async fn claim(
 /// must be what the plan takes them for. Another run may have been quicker.
 pub(super) async fn prepare(cx: &Context<'_>, host: &HostName) -> Result<Done, Failure> {
     let obeyed = cx.order(host, Order::Checkpoint, ANSWER).await?;
-    let done = Done::new(obeyed.changed, obeyed.what);
-    let (state, timeline) = (
-        obeyed.status.postgres.state,
-        obeyed.status.postgres.timeline,
-    );
+    is_as_planned(cx, host, &obeyed.status)?;
+    Ok(claimed(obeyed))
+}
+
+fn is_as_planned(cx: &Context<'_>, host: &HostName, status: &GuardStatus) -> Result<(), Failure> {
+    let (state, timeline) = (status.postgres.state, status.postgres.timeline);
     let (wanted, named) = match host == &cx.new {
         true => (PostgresState::Standby, "a standby"),
         false => (PostgresState::Primary, "the primary"),
@@ -63,10 +64,7 @@ pub(super) async fn prepare(cx: &Context<'_>, host: &HostName) -> Result<Done, F
         let why = format!("{} is not on timeline {primary} of {host}", cx.new);
         return Err(Failure::refused(why));
     }
-    Ok(match position(&obeyed.status) {
-        Some(fact) => done.fact(fact),
-        None => done,
-    })
+    Ok(())
 }
 
 /// Where a standby stands.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::future::{Either, select};
 
-use crate::{order::Order, step::Step};
+use crate::step::Step;
 
 use super::{
     context::{Context, Done, Failure},
@@ -14,7 +14,7 @@ use super::{
 /// Makes it so, once.
 async fn act(cx: &Context<'_>, step: &Step) -> Result<Done, Failure> {
     match step {
-        Step::Claim { host } => database::claim(cx, host, Order::Claim).await,
+        Step::Claim { host } => database::claim(cx, host).await,
         Step::Prepare { host } => database::prepare(cx, host).await,
         Step::HoldWrites { lb, server } => proxy::hold(cx, lb, server).await,
         Step::PauseQueue { host, limit_ms } => queue::pause(cx, host, *limit_ms).await,
