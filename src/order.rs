@@ -176,6 +176,28 @@ impl OrderRequest {
             _ => Ok(()),
         }
     }
+
+    /// The epoch of the run that gives it; none: whoever is on the host, in the
+    /// epoch in force.
+    #[must_use]
+    pub fn by_run(&self) -> Option<Epoch> {
+        (self.run != LOCAL_RUN).then_some(self.epoch)
+    }
+
+    /// Whether a later order of its run lets commits wait for more: for `now`,
+    /// by an order of `given`. A run lets them wait for nobody first, and for
+    /// its standbys later; the first order may arrive, or arrive again, after
+    /// the second.
+    #[must_use]
+    pub fn is_overtaken(
+        &self,
+        standbys: &[HostName],
+        now: &[HostName],
+        given: Option<Epoch>,
+    ) -> bool {
+        let fewer = now.iter().any(|host| !standbys.contains(host));
+        given.is_some() && given == self.by_run() && fewer
+    }
 }
 
 /// What a guard can be told. Each is "make it so": told twice, the second

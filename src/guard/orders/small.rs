@@ -16,7 +16,7 @@ use crate::{
         sql::Session,
     },
     ids::HostName,
-    order::{LOCAL_RUN, OrderRequest, WantedRole},
+    order::{OrderRequest, WantedRole},
 };
 
 /// How long a standby may take to confirm commits.
@@ -61,17 +61,10 @@ impl Guard {
         if self.lease.is_some() {
             return self.await_set(&standbys).await;
         }
-        // A run lets commits wait for nobody first, and for its standbys later:
-        // the first order may arrive, or arrive again, after the second. Who is
-        // on this host may take it back.
-        let by_run = (request.run != LOCAL_RUN).then_some(request.epoch);
-        let shrinks = self.store.with(|state| {
-            let mut now = state.synchronous.iter();
-            by_run.is_some()
-                && state.synchronous_in == by_run
-                && now.any(|host| !standbys.contains(host))
+        let is_overtaken = self.store.with(|state| {
+            request.is_overtaken(&standbys, &state.synchronous, state.synchronous_in)
         });
-        if shrinks {
+        if is_overtaken {
             return refused(
                 "stale-order",
                 "a later order of this run lets commits wait for more standbys",
@@ -80,6 +73,7 @@ impl Guard {
         let names = synchronous_standby_names(&standbys);
         let session = self.session(CONNECT).await?;
         let before = session.text("SHOW synchronous_standby_names").await?;
+        let by_run = request.by_run();
         self.accept(request.epoch, move |state| {
             state.synchronous = standbys;
             state.synchronous_in = by_run;

@@ -101,15 +101,14 @@ impl State {
             Order::Reclone { upstream } | Order::Clone { upstream } => self.reclone(host, upstream),
             Order::Synchronous { standbys } => {
                 let database = self.databases.get_mut(host).expect("a known host");
-                let mut now = database.synchronous.iter();
-                let is_late = database.synchronous_in == Some(request.epoch);
-                if is_late && now.any(|host| !standbys.contains(host)) {
+                let (now, given) = (&database.synchronous, database.synchronous_in);
+                if request.is_overtaken(standbys, now, given) {
                     let why = "a later order lets commits wait for more standbys";
                     return Err(NotDone::refused("stale-order", why));
                 }
                 let changed = &database.synchronous != standbys;
                 database.synchronous.clone_from(standbys);
-                database.synchronous_in = Some(request.epoch);
+                database.synchronous_in = request.by_run();
                 Ok((
                     changed,
                     format!("commits wait for {} standbys", standbys.len()),
