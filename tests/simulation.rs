@@ -37,7 +37,7 @@ use hafail::{
     step::{FenceWay, Step},
     topology::Replication,
 };
-use scenario::{ALL, Scenario, host, seconds, site};
+use scenario::{ALL, Scenario, all_is_well, host, seconds, site};
 
 /// Random schedules, every invariant checked on each.
 fn schedules(share: u64) {
@@ -449,10 +449,7 @@ fn every_plan_survives_a_failure_at_every_step() {
                 let answer = sim.run(scenario.command(&operator)).unwrap();
                 assert!(answer.outcome().is_some(), "{what}: {answer:?}");
                 sim.pass(seconds(110));
-                let recovered = recover(&sim, &[&operator]);
-                let core = sim.lock();
-                assert_eq!(recovered, Ok(()), "{what}\n{}", core.story());
-                assert_eq!(core.state.ledger.violations, [], "{what}\n{}", core.story());
+                all_is_well(&sim, &[&operator], &what);
             }
         }
     }

@@ -7,16 +7,12 @@ use hafail::{
     ids::Epoch,
     journal::{Event, Outcome},
     order::PostgresState,
-    sim::{
-        CrashPoint, Operator, Sim,
-        fault::Fault,
-        recover::{plain, recover},
-    },
+    sim::{CrashPoint, Operator, Sim, fault::Fault, recover::plain},
     step::Step,
     topology::Replication,
 };
 
-use super::scenario::{Scenario, host, seconds, signature};
+use super::scenario::{Scenario, all_is_well, host, seconds, signature};
 
 /// Hosts whose PostgreSQL accepts writes.
 fn primaries(sim: &Sim) -> usize {
@@ -25,14 +21,6 @@ fn primaries(sim: &Sim) -> usize {
     databases
         .filter(|database| database.state == PostgresState::Primary)
         .count()
-}
-
-#[track_caller]
-fn all_is_well(sim: &Sim, operators: &[&Operator], what: &str) {
-    let recovered = recover(sim, operators);
-    let core = sim.lock();
-    assert_eq!(recovered, Ok(()), "{what}\n{}", core.story());
-    assert_eq!(core.state.ledger.violations, [], "{what}\n{}", core.story());
 }
 
 /// Ann looks, Ben switches over and is broken off at every record, and then Ann

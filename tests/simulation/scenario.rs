@@ -8,8 +8,10 @@ use hafail::{
     journal::{Entry, Event, Outcome},
     order::{Order, PostgresState},
     sim::{
-        Answer, Operator, Settings, Sim, Violation, fault::Fault, mutation::Mutation,
-        recover::plain,
+        Answer, Operator, Settings, Sim, Violation,
+        fault::Fault,
+        mutation::Mutation,
+        recover::{plain, recover},
     },
     step::{Backend, Step},
     topology::Replication,
@@ -271,6 +273,15 @@ pub fn word(order: &Order) -> &'static str {
         Order::Rewind { .. } => "rewind",
         _ => "another",
     }
+}
+
+/// These people get everything right again, and nothing was broken.
+#[track_caller]
+pub fn all_is_well(sim: &Sim, operators: &[&Operator], what: &str) {
+    let recovered = recover(sim, operators);
+    let core = sim.lock();
+    assert_eq!(recovered, Ok(()), "{what}\n{}", core.story());
+    assert_eq!(core.state.ledger.violations, [], "{what}\n{}", core.story());
 }
 
 pub fn seconds(seconds: u64) -> Duration {
