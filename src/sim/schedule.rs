@@ -256,7 +256,9 @@ impl<'a> Stage<'a> {
         let mut intent = wish.intent.clone();
         let core = self.sim.lock();
         let mut databases = core.state.databases.values();
-        let off = !databases.any(|database| database.state == PostgresState::Primary);
+        let off = databases.all(|database| {
+            database.state == PostgresState::Standby || !core.state.is_on(&database.host)
+        });
         if wish.vouches && off && !self.script.apart {
             intent.fenced_by_operator = Some("I saw the rack dark".to_owned());
         }

@@ -83,17 +83,19 @@ impl State {
     fn permitted_loss(&self, run: Option<&str>) -> Option<u64> {
         let database = &self.topology().database;
         let synchronous = database.replication == Replication::Synchronous;
-        // Attendants and the operators beside them permit nothing there.
-        if synchronous && self.quorum.is_some() && !self.settings.watched {
+        // Attendants and the operators beside them permit nothing there, and do
+        // not measure: the store must be asked who was primary for that.
+        let measures = self.quorum.is_none() || self.settings.watched;
+        if synchronous && !measures {
             return Some(0);
         }
         let run = run?;
-        let Some(journal) = self.ledger.runs.get(run) else {
-            // An attendant, who plans nothing and measures no lag.
-            return None;
-        };
+        let journal = self.ledger.runs.get(run)?;
         if journal.is_switchover() {
             return Some(0);
+        }
+        if !measures {
+            return None;
         }
         let budget = if synchronous {
             0
