@@ -23,7 +23,7 @@ pub use switchover::switchover;
 use crate::{
     ids::{HostName, SiteName},
     inventory::Inventory,
-    step::{FenceWay, Part, Step},
+    step::{Backend, FenceWay, Part, Step},
     topology::{Replication, Topology},
 };
 
@@ -134,6 +134,18 @@ impl Plan {
     pub fn heals(&self) -> Option<&HostName> {
         self.steps.iter().find_map(|planned| match &planned.step {
             Step::AwaitHost { host, .. } if self.kind == Kind::Heal => Some(host),
+            _ => None,
+        })
+    }
+
+    /// The load balancers that the plan sends to the primary.
+    pub fn routed(&self) -> impl Iterator<Item = &HostName> {
+        self.steps.iter().filter_map(|planned| match &planned.step {
+            Step::Route {
+                lb,
+                backend: Backend::Database,
+                ..
+            } => Some(lb),
             _ => None,
         })
     }

@@ -7,6 +7,8 @@
 
 #[path = "simulation/automatic.rs"]
 mod automatic;
+#[path = "simulation/late.rs"]
+mod late;
 #[path = "simulation/many.rs"]
 mod many;
 #[path = "simulation/operators.rs"]

@@ -36,6 +36,8 @@ pub(super) struct Context<'a> {
     /// The primary after the run.
     pub new: HostName,
     /// What the plan says that it may lose.
+    /// The load balancers that the plan sends to it.
+    pub routed: Vec<HostName>,
     pub loss: Loss,
     pub facts: Facts,
     pub proof: Option<Proof>,

@@ -334,6 +334,7 @@ impl<'a> Engine<'a> {
             undo_epoch: progress.undo_epoch(),
             new: progress.plan.new.clone(),
             loss: progress.plan.loss.clone(),
+            routed: progress.plan.routed().cloned().collect(),
             facts: progress.facts.clone(),
             proof: progress.proof.clone(),
             current: self.current.clone(),

@@ -1,6 +1,8 @@
 //! Steps on load balancers. They confirm by their own checks later; told at
 //! once, nobody waits for a check.
 
+use futures::future::join_all;
+
 use crate::{
     ids::HostName,
     observation::{ProxyOrder, ProxyVerb},
@@ -58,10 +60,23 @@ pub(super) async fn route(
                 .map(|what| tell(backend, server, what))
         })
         .collect();
-    orders.push(tell(backend, to, ProxyVerb::Ready));
-    orders.push(tell(backend, to, ProxyVerb::HealthUp));
+    orders.extend(use_it(backend, to));
     cx.world.proxies.tell(lb, &orders).await?;
     Ok(Done::new(true, format!("{lb} uses {to}")))
+}
+
+fn use_it(backend: Backend, server: &HostName) -> [ProxyOrder; 2] {
+    [ProxyVerb::Ready, ProxyVerb::HealthUp].map(|what| tell(backend, server, what))
+}
+
+/// Tells the load balancers that the run has sent to its primary once more.
+/// Those that do not answer are left to the next try.
+pub(super) async fn use_primary(cx: &Context<'_>) -> Result<(), Failure> {
+    cx.still_current().await?;
+    let orders = use_it(Backend::Database, &cx.new);
+    let told = (cx.routed.iter()).map(|lb| cx.world.proxies.tell(lb, &orders));
+    join_all(told).await;
+    Ok(())
 }
 
 /// A server that leaves maintenance counts as up until its first check fails;

@@ -6,6 +6,7 @@ use hafail::{
     decide::Allowance,
     ids::{HostName, SiteName},
     journal::{Entry, Event, Outcome},
+    observation::ServerAdmin,
     order::{Order, PostgresState},
     sim::{
         Answer, Operator, Settings, Sim, Violation,
@@ -282,6 +283,16 @@ pub fn all_is_well(sim: &Sim, operators: &[&Operator], what: &str) {
     let core = sim.lock();
     assert_eq!(recovered, Ok(()), "{what}\n{}", core.story());
     assert_eq!(core.state.ledger.violations, [], "{what}\n{}", core.story());
+}
+
+/// A load balancer was told this of a database.
+pub fn told(sim: &Sim, lb: &str, database: &str, admin: ServerAdmin) {
+    let mut core = sim.lock();
+    let proxy = core.state.proxies.get_mut(&host(lb)).unwrap();
+    let servers = proxy.backends.get_mut(Backend::Database.name()).unwrap();
+    let server = servers.get_mut(database).unwrap();
+    server.admin = admin;
+    server.up = admin == ServerAdmin::Ready;
 }
 
 pub fn seconds(seconds: u64) -> Duration {
