@@ -9,7 +9,7 @@ use crate::{
     ids::{Epoch, HostName},
     journal::{Fact, Facts, Proof},
     order::{GuardStatus, Order, OrderAnswer, OrderRequest},
-    plan::Loss,
+    plan::{Kind, Loss},
     ports::{
         PortError, World,
         store::{RunId, Store},
@@ -33,6 +33,7 @@ pub(super) struct Context<'a> {
     pub undo_epoch: Epoch,
     /// The step was begun before, and may have had its effect.
     pub tried_before: bool,
+    pub kind: Kind,
     /// The primary after the run.
     pub new: HostName,
     /// What the plan says that it may lose.
@@ -99,6 +100,14 @@ impl Failure {
             retry: false,
             certain: false,
             superseded: false,
+        }
+    }
+
+    /// Nothing is left to do: another run did otherwise.
+    pub fn superseded(why: impl Into<String>) -> Self {
+        Self {
+            superseded: true,
+            ..Self::refused(why)
         }
     }
 
@@ -209,12 +218,10 @@ impl Context<'_> {
         }
         let status = self.world.guards.status(&self.new).await?;
         if status.epoch > self.undo_epoch {
-            let mut failure = Failure::refused(format!(
+            return Err(Failure::superseded(format!(
                 "{} has seen epoch {}, this run has {}",
                 self.new, status.epoch, self.epoch
-            ));
-            failure.superseded = true;
-            return Err(failure);
+            )));
         }
         self.confirmed();
         // It may have slept until the answer.

@@ -6,6 +6,7 @@ use crate::{
     ids::{HostName, Lsn},
     journal::Fact,
     order::{GuardStatus, Order, PostgresState},
+    plan::Kind,
 };
 
 use super::context::{Context, Done, Failure, Obeyed};
@@ -21,9 +22,22 @@ const CATCH_UP: Duration = Duration::from_secs(110);
 /// How long a rewound standby may take to stream before it is copied anew.
 const PROOF_OF_REWIND: Duration = Duration::from_secs(60);
 
-/// Brings the epoch of the run, and changes nothing.
+/// Brings the epoch of the run, and changes nothing. What is sent after a
+/// primary must find it there: another run may have been quicker.
 pub(super) async fn claim(cx: &Context<'_>, host: &HostName) -> Result<Done, Failure> {
     let obeyed = cx.order(host, Order::Claim, ANSWER).await?;
+    match obeyed.status.postgres.state {
+        _ if cx.kind != Kind::Redirect => {}
+        PostgresState::Primary => {}
+        PostgresState::Standby => {
+            let why = format!("{host} is not the primary any more");
+            return Err(Failure::superseded(why));
+        }
+        _ => {
+            let why = format!("{host} does not answer as the primary");
+            return Err(Failure::again(why));
+        }
+    }
     Ok(claimed(obeyed))
 }
 

@@ -6,13 +6,15 @@ use hafail::{
     decide::{Allowance, Intent},
     ids::Epoch,
     journal::{Event, Outcome},
+    observation::ServerAdmin,
     order::PostgresState,
+    plan::Kind,
     sim::{CrashPoint, Operator, Sim, fault::Fault, recover::plain},
     step::Step,
     topology::Replication,
 };
 
-use super::scenario::{Scenario, all_is_well, host, seconds, signature};
+use super::scenario::{Scenario, all_is_well, host, seconds, signature, told};
 
 /// Hosts whose PostgreSQL accepts writes.
 fn primaries(sim: &Sim) -> usize {
@@ -118,6 +120,28 @@ fn a_failover_gives_up_where_another_run_promoted_whom_it_fences() {
     assert_eq!(hers, Ok(Outcome::Unwound), "{story}");
     let state = sim.lock().state.databases[&host("site2-db")].state;
     assert_eq!(state, PostgresState::Primary, "{story}");
+    all_is_well(&sim, &[&ann, &ben], "at the end");
+}
+
+/// Ann is about to send a load balancer after the primary when Ben hands over.
+#[test]
+fn a_redirection_to_a_primary_that_another_run_replaced_changes_nothing() {
+    let switchover = Scenario::Switchover(Replication::Synchronous);
+    let (sim, ann) = switchover.prepare();
+    let ben = Operator::new(&sim, "ben");
+    told(&sim, "site1-lb", "site1-db", ServerAdmin::Maintenance);
+    let intent = plain("eu-west-1", None);
+    let (_, plan) = sim.run(ann.plan(&intent)).unwrap().unwrap();
+    assert_eq!(plan.kind, Kind::Redirect);
+    told(&sim, "site1-lb", "site1-db", ServerAdmin::Ready);
+    let his = sim.run(switchover.command(&ben)).unwrap();
+    assert_eq!(his.outcome(), Some(Outcome::Succeeded), "{his:?}");
+    let before = signature(&sim);
+    let shown = plan.digest();
+    let hers = sim.run(ann.run_shown(plan, &shown, Epoch(20))).unwrap();
+    let story = sim.lock().story();
+    assert_eq!(hers, Ok(Outcome::Superseded), "{story}");
+    assert_eq!(signature(&sim), before, "{story}");
     all_is_well(&sim, &[&ann, &ben], "at the end");
 }
 
