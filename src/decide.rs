@@ -75,6 +75,9 @@ pub struct Past {
     /// Whether that run can be begun anew at any time: it heals a machine, or
     /// rejoins a database.
     pub gives_way: bool,
+    /// Whether all that is left of that run is found and done anew by whoever
+    /// looks: it promotes nobody any more, and moves no names.
+    pub can_be_left: bool,
 }
 
 /// Everything that a decision stands on.

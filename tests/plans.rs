@@ -9,13 +9,14 @@ use hafail::{
     decide::{Allowance, Intent, Past, Reason, Refusal},
     ground::Ground,
     ids::Lsn,
-    journal::{Event, past},
+    journal::{Entry, Event, past},
     observation::Knowledge,
     order::{PostgresState, Trace, WantedRole},
     plan::Plan,
     ports::store::RunId,
     report::report,
     sim::{Answer, Operator, Settings, Sim, fault::Fault, recover::plain},
+    step::Step,
     topology::{Cutover, Replication, Role, Topology},
 };
 use scenario::{Scenario, host, seconds, site};
@@ -380,4 +381,29 @@ fn runs_of_destroyed_databases_are_no_past() {
     assert!(unseen.unfinished.is_some(), "nothing says that it is gone");
     let other = past(&all, &["7400000000000000002".to_owned()].into()).unwrap();
     assert_eq!(other, Past::default());
+}
+
+/// The promotion and the names are what nobody else would see to.
+#[test]
+fn a_run_can_be_left_once_it_has_promoted_and_moved_the_names() {
+    let (entries, _) = Scenario::SiteLost(Replication::Synchronous).unbroken();
+    let Event::RunStarted(started) = &entries[0].event else {
+        panic!("a run begins with its start");
+    };
+    let done = |wanted: fn(&Step) -> bool| {
+        let is_done = |entry: &Entry| match &entry.event {
+            Event::StepDone { step, .. } => wanted(&started.plan.step(*step).unwrap().step),
+            _ => false,
+        };
+        entries.iter().position(is_done).unwrap()
+    };
+    let promoted = done(|step| matches!(step, Step::Promote { .. }));
+    let moved = done(|step| matches!(step, Step::MoveRecords { .. }));
+    for length in 2..entries.len() {
+        let past = past(&[entries[..length].to_vec()], &Default::default()).unwrap();
+        let last = length - 1;
+        assert_eq!(past.can_be_left, last >= promoted.max(moved), "{length}");
+    }
+    let ended = past(&[entries], &Default::default()).unwrap();
+    assert!(!ended.can_be_left, "nothing is open");
 }

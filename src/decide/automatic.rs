@@ -196,8 +196,9 @@ fn broken_off(view: &View<'_>, store: &StoreSight, memory: &Memory, run: &RunId)
     if view.past().gives_way && (tries > 0 || store.is_free()) {
         return Reaction::Act(Act::Abandon(run.clone()));
     }
-    if tries >= TRIES && store.is_free() {
-        // Its new primary is gone as well: what is left of it is void.
+    // Its new primary is gone as well, so that what is left of it is void; or a
+    // host that it needs is, which nobody heals while it is open.
+    if tries >= TRIES && (store.is_free() || view.past().can_be_left) {
         return Reaction::Act(Act::Abandon(run.clone()));
     }
     Reaction::Act(resume)

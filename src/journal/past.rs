@@ -36,10 +36,16 @@ pub fn past(journals: &[Vec<Entry>], clusters: &BTreeSet<String>) -> Result<Past
         past.runs.insert(progress.run.clone());
         past.epoch = past.epoch.max(progress.undo_epoch());
         past.unfinished = (!progress.is_final()).then(|| progress.run.clone());
-        past.gives_way =
-            past.unfinished.is_some() && matches!(progress.plan.kind, Kind::Heal | Kind::Rejoin);
+        let open = past.unfinished.is_some();
+        past.gives_way = open && matches!(progress.plan.kind, Kind::Heal | Kind::Rejoin);
+        past.can_be_left = open && progress.is_committed() && !moves_names(&progress);
     }
     Ok(past)
+}
+
+fn moves_names(progress: &Progress) -> bool {
+    let mut left = progress.left();
+    left.any(|planned| matches!(planned.step, Step::MoveRecords { .. }))
 }
 
 fn learn(past: &mut Past, progress: &Progress, event: &Event) {

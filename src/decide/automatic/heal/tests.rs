@@ -273,6 +273,23 @@ fn a_healing_or_rejoin_that_was_broken_off_never_keeps_a_failover_back() {
 }
 
 #[test]
+fn a_run_that_cannot_end_keeps_nothing_back_for_ever() {
+    let run = RunId("20260101".to_owned());
+    let resume = Act::Resume(run.clone());
+    let mut scene = Scene::new();
+    scene.past.unfinished = Some(run.clone());
+    let again = Reaction::Act(resume.clone());
+    for time in [1000, 2000, 3000] {
+        assert_eq!(scene.look(time), again);
+        scene.memory.failed(&resume, Duration::from_secs(time));
+    }
+    // Something is left of it that nobody else would do.
+    assert_eq!(scene.look(4000), again);
+    scene.past.can_be_left = true;
+    assert_eq!(scene.look(4000), Reaction::Act(Act::Abandon(run)));
+}
+
+#[test]
 fn a_service_that_answers_nobody_is_said() {
     let mut scene = Scene::new();
     let mut balancer = replicas(false);
