@@ -175,7 +175,7 @@ fn fail_over(view: &View<'_>, intent: &Intent, target: &SiteName) -> Result<Plan
     view.others_are_standbys(&old, &new)?;
     let ways = fence::ways(view, intent, &old)?;
     let loss = loss::expected(view, &last, &new);
-    loss::permitted(view, intent, &loss)?;
+    let lacks_at_most = loss::permitted(view, intent, &loss)?;
     let mut because: Vec<_> = diagnose(view.topology(), view.snapshot())
         .into_iter()
         .flat_map(|finding| finding.sentences())
@@ -183,6 +183,7 @@ fn fail_over(view: &View<'_>, intent: &Intent, target: &SiteName) -> Result<Plan
     because.push(view.says_standby(&new));
     let mut given = given(view, intent, old, new, because, loss);
     given.ways = ways;
+    given.lacks_at_most = lacks_at_most;
     Ok(plan::failover(&given))
 }
 
@@ -205,6 +206,7 @@ fn given<'a>(
         database_only: intent.database_only,
         unusable: view.unusable(),
         ways: Vec::new(),
+        lacks_at_most: None,
     }
 }
 

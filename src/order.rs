@@ -104,6 +104,20 @@ pub struct Postgres {
     pub problem: Option<String>,
 }
 
+impl Postgres {
+    /// Where the log of a primary ends, or ended when it was stopped cleanly.
+    #[must_use]
+    pub fn ended_at(&self) -> Option<Lsn> {
+        self.shutdown_checkpoint.or(self.written)
+    }
+
+    /// What a standby holds of the log.
+    #[must_use]
+    pub fn has(&self) -> Option<Lsn> {
+        self.received.or(self.replayed)
+    }
+}
+
 /// The state of the server process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

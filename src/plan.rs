@@ -177,6 +177,9 @@ pub struct Move<'a> {
     pub unusable: std::collections::BTreeMap<HostName, String>,
     /// How the old primary can be fenced, best first; only for failovers.
     pub ways: Vec<FenceWay>,
+    /// Bytes of log that may be lost, where it is known how far the old primary
+    /// was; only for failovers.
+    pub lacks_at_most: Option<u64>,
 }
 
 impl Move<'_> {

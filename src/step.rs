@@ -29,7 +29,14 @@ pub enum Step {
     /// All log of the stopped `from` is on `to`.
     ProveEquality { from: HostName, to: HostName },
     /// Prove that the old primary writes no more, by the first way that works.
-    Fence { host: HostName, ways: Vec<FenceWay> },
+    Fence {
+        host: HostName,
+        ways: Vec<FenceWay>,
+        /// Bytes of its log that the candidate may lack then, where the plan
+        /// was judged by how far it was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lacks_at_most: Option<u64>,
+    },
     /// The point of no return.
     Promote {
         host: HostName,

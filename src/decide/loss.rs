@@ -115,7 +115,7 @@ fn name(trace: &Trace) -> String {
 /// Where the last primary can still say how far it was.
 fn by_position(view: &View<'_>, last: &HostName, new: &HostName) -> Option<Loss> {
     let postgres = &view.guard(last)?.postgres;
-    let end = postgres.shutdown_checkpoint.or(postgres.written)?;
+    let end = postgres.ended_at()?;
     let received = view.received(new)?;
     let bytes = end.bytes_since(received);
     let because = format!("{last} ended at {end}, {new} has up to {received}");
@@ -162,20 +162,29 @@ fn nothing(because: String) -> Loss {
     Loss::Nothing { because }
 }
 
-/// Refuses a loss that neither the topology nor the operator permits.
-pub(super) fn permitted(view: &View<'_>, intent: &Intent, loss: &Loss) -> Result<(), Refusal> {
+/// Refuses a loss that neither the topology nor the operator permits. Answers
+/// what a known one may come to until the old primary is fenced.
+pub(super) fn permitted(
+    view: &View<'_>,
+    intent: &Intent,
+    loss: &Loss,
+) -> Result<Option<u64>, Refusal> {
     let limit = if is_synchronous(view.topology()) {
         0
     } else {
         view.topology().database.maximum_lag_on_failover
     };
-    match (loss, intent.allow_data_loss) {
-        (Loss::Nothing { .. }, _) | (_, Some(Allowance::Any)) => Ok(()),
-        (Loss::Bytes { bytes, .. }, _) if *bytes <= limit => Ok(()),
-        (Loss::Bytes { bytes, .. }, Some(Allowance::Bytes(allowed))) if *bytes <= allowed => Ok(()),
-        (Loss::Bytes { bytes, because }, _) => {
+    let most = match intent.allow_data_loss {
+        Some(Allowance::Any) => return Ok(None),
+        Some(Allowance::Bytes(allowed)) => limit.max(allowed),
+        None => limit,
+    };
+    match loss {
+        Loss::Nothing { .. } => Ok(None),
+        Loss::Bytes { bytes, .. } if *bytes <= most => Ok(Some(most)),
+        Loss::Bytes { bytes, because } => {
             Err(refusal::behind(view, intent, *bytes, limit, because))
         }
-        (Loss::Unknown { because }, _) => Err(refusal::loss_unknown(view, intent, because)),
+        Loss::Unknown { because } => Err(refusal::loss_unknown(view, intent, because)),
     }
 }

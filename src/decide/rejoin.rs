@@ -148,5 +148,6 @@ fn given<'a>(view: &View<'a>, primary: HostName, because: Vec<String>) -> Move<'
         database_only: true,
         unusable: view.unusable(),
         ways: Vec::new(),
+        lacks_at_most: None,
     }
 }

@@ -254,8 +254,7 @@ impl<'a> View<'a> {
 
     /// What a standby holds of the log.
     pub fn received(&self, host: &HostName) -> Option<Lsn> {
-        let postgres = &self.guard(host)?.postgres;
-        postgres.received.or(postgres.replayed)
+        self.guard(host)?.postgres.has()
     }
 }
 

@@ -1,6 +1,9 @@
 //! The unplanned way: the primary is lost.
 
-use crate::step::{Part, Step};
+use crate::{
+    ids::HostName,
+    step::{FenceWay, Part, Step},
+};
 
 use super::{Kind, Loss, Move, Plan, build::Builder, forward};
 
@@ -11,10 +14,7 @@ pub fn failover(given: &Move<'_>) -> Plan {
     let (old, new) = (&given.old, &given.new);
     let mut plan = Builder::new(given);
     let claimed = plan.add(Part::Reversible, &[], Step::Claim { host: new.clone() });
-    let fence = Step::Fence {
-        host: old.clone(),
-        ways: given.ways.clone(),
-    };
+    let fence = fence(&mut plan, old);
     let fenced = plan.add(Part::Reversible, &[claimed], fence);
     let promoted = plan.add(
         Part::Commit,
@@ -36,4 +36,27 @@ pub fn failover(given: &Move<'_>) -> Plan {
     );
     forward::verify(&mut plan, &redirected);
     plan.finish(Kind::Failover)
+}
+
+/// A machine that is off does not say how far its log went, which a loss that
+/// is permitted up to some bytes is judged by.
+fn fence(plan: &mut Builder<'_>, old: &HostName) -> Step {
+    let lacks_at_most = plan.given.lacks_at_most;
+    let must_tell = lacks_at_most.is_some();
+    let (silent, ways): (Vec<_>, _) = (plan.given.ways.iter().cloned())
+        .partition(|way| must_tell && matches!(way, FenceWay::PowerOff));
+    if !silent.is_empty() {
+        let off = Step::Fence {
+            host: old.clone(),
+            ways: silent,
+            lacks_at_most: None,
+        };
+        let why = "nobody would know how much is lost; --allow-data-loss any permits that";
+        plan.leave_out(&off, why);
+    }
+    Step::Fence {
+        host: old.clone(),
+        ways,
+        lacks_at_most,
+    }
 }

@@ -87,7 +87,7 @@ fn position(status: &GuardStatus) -> Option<Fact> {
     if postgres.state != PostgresState::Standby {
         return None;
     }
-    let received = postgres.received.or(postgres.replayed)?;
+    let received = postgres.has()?;
     Some(Fact::Promoting {
         received,
         timeline: postgres.timeline?,

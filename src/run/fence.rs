@@ -6,7 +6,7 @@ use futures::future::{Either, select};
 
 use crate::{
     coordination::{Shared, State},
-    ids::HostName,
+    ids::{HostName, Lsn, Timeline},
     journal::{Fact, Proof, ProofKind},
     observation::{Machine, MachineState},
     order::{Order, PostgresState, Trace, WantedRole},
@@ -86,8 +86,13 @@ pub(super) async fn fence(
     cx: &Context<'_>,
     host: &HostName,
     ways: &[FenceWay],
+    lacks_at_most: Option<u64>,
 ) -> Result<Done, Failure> {
     let (mut tried, mut retry) = (Vec::new(), false);
+    let seen = match lacks_at_most {
+        Some(_) => position(cx, host).await,
+        None => None,
+    };
     for way in ways {
         let result = match way {
             FenceWay::Guard => by_guard(cx, host).await,
@@ -98,6 +103,9 @@ pub(super) async fn fence(
         match result {
             Ok(mut done) => {
                 candidate_is_as_new(cx, host, &done)?;
+                if let Some(bytes) = lacks_at_most {
+                    lacks_no_more(cx, host, &done, seen, bytes).await?;
+                }
                 if let Some(proof) = &mut done.proof {
                     proof.evidence.extend(tried);
                 }
@@ -122,10 +130,7 @@ pub(super) async fn fence(
 /// is no part of the loss that the plan was judged by. `Unknown` is permitted
 /// by the operator alone.
 fn candidate_is_as_new(cx: &Context<'_>, host: &HostName, fenced: &Done) -> Result<(), Failure> {
-    let stopped = fenced.facts.iter().find_map(|fact| match fact {
-        Fact::Shutdown { timeline, .. } => Some(*timeline),
-        _ => None,
-    });
+    let stopped = stopped_at(fenced).map(|(_, timeline)| timeline);
     let candidate = cx.facts.promoting.map(|(_, timeline)| timeline);
     match (stopped, candidate) {
         (Some(stopped), Some(candidate))
@@ -139,6 +144,55 @@ fn candidate_is_as_new(cx: &Context<'_>, host: &HostName, fenced: &Done) -> Resu
         }
         _ => Ok(()),
     }
+}
+
+/// Where the log of a primary ends now.
+async fn position(cx: &Context<'_>, host: &HostName) -> Option<Lsn> {
+    let status = cx.world.guards.status(host).await.ok()?;
+    status.postgres.ended_at()
+}
+
+/// The old primary may have gone on since it was looked at: now its log ends,
+/// and what the candidate lacks of it is known. Killed by its guard, because it
+/// hung, it says no more; then what was `seen` of it just before counts.
+async fn lacks_no_more(
+    cx: &Context<'_>,
+    host: &HostName,
+    fenced: &Done,
+    seen: Option<Lsn>,
+    most: u64,
+) -> Result<(), Failure> {
+    let kind = fenced.proof.as_ref().map(|proof| proof.kind);
+    let end = match stopped_at(fenced) {
+        Some((end, _)) => Some(end),
+        None if kind == Some(ProofKind::StoppedByGuard) => seen,
+        None => position(cx, host).await,
+    };
+    let end = end.ok_or_else(|| {
+        Failure::refused(format!(
+            "{host} does not say how far its log went, so nobody knows what would be lost: \
+             --allow-data-loss any permits that"
+        ))
+    })?;
+    let (new, guards) = (&cx.new, &cx.world.guards);
+    let received = guards.status(new).await?.postgres.has();
+    let received = received.ok_or_else(|| Failure::again(format!("{new} is no standby now")))?;
+    match end.bytes_since(received) {
+        bytes if bytes <= most => Ok(()),
+        bytes => Err(Failure::refused(format!(
+            "{host} went on meanwhile: its log ends at {end}, {new} has up to {received}, and the \
+             {bytes} bytes between are more than the {most} that may be lost: \
+             --allow-data-loss {bytes} permits them"
+        ))),
+    }
+}
+
+/// Where the log of one that was stopped cleanly ends.
+fn stopped_at(fenced: &Done) -> Option<(Lsn, Timeline)> {
+    fenced.facts.iter().find_map(|fact| match fact {
+        Fact::Shutdown { end, timeline } => Some((*end, *timeline)),
+        _ => None,
+    })
 }
 
 async fn by_guard(cx: &Context<'_>, host: &HostName) -> Result<Done, Failure> {

@@ -20,7 +20,11 @@ async fn act(cx: &Context<'_>, step: &Step) -> Result<Done, Failure> {
         Step::PauseQueue { host, limit_ms } => queue::pause(cx, host, *limit_ms).await,
         Step::Demote { host } => database::demote(cx, host).await,
         Step::ProveEquality { from, to } => fence::prove_equality(cx, from, to).await,
-        Step::Fence { host, ways } => fence::fence(cx, host, ways).await,
+        Step::Fence {
+            host,
+            ways,
+            lacks_at_most,
+        } => fence::fence(cx, host, ways, *lacks_at_most).await,
         Step::Promote {
             host,
             from,

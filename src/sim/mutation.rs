@@ -133,10 +133,12 @@ impl Mutation {
             (Self::SkipFencing, Step::Fence { host, .. }) => Step::Fence {
                 host,
                 ways: claim("it will be fine"),
+                lacks_at_most: None,
             },
             (Self::PromoteBeforeEquality, Step::ProveEquality { from, .. }) => Step::Fence {
                 host: from,
                 ways: vec![FenceWay::Guard],
+                lacks_at_most: None,
             },
             (Self::ForgetToEmptySync, Step::SetSynchronous { standbys, .. })
                 if standbys.is_empty() =>

@@ -118,7 +118,7 @@ impl View {
     pub fn lag_bytes(&self, standby: &GuardStatus) -> Option<u64> {
         let primary = self.primary()?;
         let written = primary.postgres.written?;
-        let received = standby.postgres.received.or(standby.postgres.replayed)?;
+        let received = standby.postgres.has()?;
         // The two were asked at slightly different moments: what the primary
         // saw confirmed counts when it is newer.
         let row = primary.postgres.standbys.get(standby.host.as_str());

@@ -27,13 +27,18 @@ impl fmt::Display for Step {
                     "prove that {to} has all log up to the shutdown checkpoint of {from}"
                 )
             }
-            Self::Fence { host, ways } => {
+            Self::Fence {
+                host,
+                ways,
+                lacks_at_most,
+            } => {
                 let ways: Vec<_> = ways.iter().map(|way| way.describe(host)).collect();
-                write!(
-                    f,
-                    "prove that {host} writes no more: {}",
-                    ways.join(", else ")
-                )
+                let ways = ways.join(", else ");
+                write!(f, "prove that {host} writes no more: {ways}")?;
+                match lacks_at_most {
+                    Some(bytes) => write!(f, "; at most {bytes} bytes of its log may be lost"),
+                    None => Ok(()),
+                }
             }
             Self::Promote { host, .. } => write!(f, "promote {host}"),
             Self::SetSynchronous { host, standbys } if standbys.is_empty() => {

@@ -2,11 +2,15 @@
 
 use futures::future::join;
 use hafail::{
+    decide::Allowance,
+    ids::Epoch,
     journal::Outcome,
     observation::ServerAdmin,
-    sim::{Sim, recover::plain},
-    step::Backend,
-    topology::Replication::Synchronous,
+    order::PostgresState,
+    plan::Plan,
+    sim::{Operator, Sim, fault::Fault, recover::plain},
+    step::{Backend, FenceWay, Step},
+    topology::Replication::{Asynchronous, Synchronous},
 };
 
 use super::scenario::{Scenario, all_is_well, host, seconds, told};
@@ -31,6 +35,76 @@ fn a_late_order_at_a_load_balancer_does_not_keep_a_run_open() {
         assert!(uses(&sim, lb, "site2-db"), "{lb}\n{story}");
         all_is_well(&sim, &[&ann], lb);
     }
+}
+
+/// A primary that nobody reaches through a load balancer is close to its
+/// standby when Ann looks, and goes on until it is fenced.
+#[test]
+fn a_failover_gives_up_where_more_would_be_lost_than_permitted() {
+    let (sim, ann, plan) = cut_off(None);
+    Fault::StreamStalled(host("site2-db")).set(&mut sim.lock(), true);
+    sim.pass(seconds(10));
+    let shown = plan.digest();
+    let outcome = sim.run(ann.run_shown(plan, &shown, Epoch(20))).unwrap();
+    let story = sim.lock().story();
+    assert_eq!(outcome, Ok(Outcome::Unwound), "{story}");
+    assert!(
+        story.contains("more than the 4096 that may be lost"),
+        "{story}"
+    );
+    let state = sim.lock().state.databases[&host("site1-db")].state;
+    assert_eq!(state, PostgresState::Primary, "it serves again\n{story}");
+    Fault::StreamStalled(host("site2-db")).set(&mut sim.lock(), false);
+    all_is_well(&sim, &[&ann], "at the end");
+}
+
+/// The same, and then its guard does not answer: off, it would not say how
+/// far it went.
+#[test]
+fn no_machine_is_stopped_where_its_position_must_be_known() {
+    let (sim, ann, plan) = cut_off(None);
+    assert_eq!(ways(&plan), [FenceWay::Guard]);
+    let left = plan.left_out.iter().map(|left| left.why.as_str());
+    assert!(
+        left.clone()
+            .any(|why| why.contains("--allow-data-loss any")),
+        "{plan}"
+    );
+    Fault::Unheard(host("site1-db")).set(&mut sim.lock(), true);
+    let shown = plan.digest();
+    let outcome = sim.run(ann.run_shown(plan, &shown, Epoch(20))).unwrap();
+    let story = sim.lock().story();
+    assert_eq!(outcome, Ok(Outcome::Unwound), "{story}");
+    let is_on = sim.lock().state.machines[&host("site1-db")].on;
+    assert!(is_on, "{story}");
+    Fault::Unheard(host("site1-db")).set(&mut sim.lock(), false);
+    all_is_well(&sim, &[&ann], "at the end");
+
+    let (_, _, plan) = cut_off(Some(Allowance::Any));
+    assert_eq!(ways(&plan), [FenceWay::Guard, FenceWay::PowerOff]);
+}
+
+/// What Ann is shown while no write comes through to a primary that runs.
+fn cut_off(allowance: Option<Allowance>) -> (Sim, Operator, Plan) {
+    let (sim, ann) = Scenario::Switchover(Asynchronous).prepare();
+    let all = |admin| {
+        for lb in ["site1-lb", "site2-lb"] {
+            told(&sim, lb, "site1-db", admin);
+        }
+    };
+    all(ServerAdmin::Maintenance);
+    let planned = sim.run(ann.plan(&plain("us-east-1", allowance))).unwrap();
+    all(ServerAdmin::Ready);
+    let (_, plan) = planned.unwrap();
+    (sim, ann, plan)
+}
+
+fn ways(plan: &Plan) -> Vec<FenceWay> {
+    let ways = plan.steps.iter().find_map(|planned| match &planned.step {
+        Step::Fence { ways, .. } => Some(ways.clone()),
+        _ => None,
+    });
+    ways.unwrap()
 }
 
 fn uses(sim: &Sim, lb: &str, database: &str) -> bool {

@@ -205,6 +205,7 @@ fn act(view: &View<'_>, holder: &RightHolder, host: &Host, how: Dead, healing: H
         database_only: true,
         unusable: view.unusable(),
         ways: Vec::new(),
+        lacks_at_most: None,
     };
     Act::Run(Box::new(plan::heal(&given, host, healing)))
 }
