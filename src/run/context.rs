@@ -36,9 +36,9 @@ pub(super) struct Context<'a> {
     pub kind: Kind,
     /// The primary after the run.
     pub new: HostName,
-    /// What the plan says that it may lose.
     /// The load balancers that the plan sends to it.
     pub routed: Vec<HostName>,
+    /// What the plan says that it may lose.
     pub loss: Loss,
     pub facts: Facts,
     pub proof: Option<Proof>,
@@ -186,6 +186,7 @@ impl Context<'_> {
                 let mut failure =
                     Failure::refused(format!("the guard of {host} refused ({id}): {why}"));
                 failure.superseded = id == STALE_EPOCH;
+                failure.retry = id == BUSY;
                 Err(failure)
             }
             OrderAnswer::Failed { why, .. } => {
@@ -253,3 +254,5 @@ impl Context<'_> {
 
 /// The id with which guards refuse older runs.
 const STALE_EPOCH: &str = "stale-epoch";
+/// The same while another order takes its time.
+const BUSY: &str = "busy";

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use futures::future::{Either, join, select};
+use futures::future::{Either, select};
 
 use crate::{
     ids::HostName,
-    order::{Order, PostgresState, WantedRole},
-    step::Step,
+    order::{GuardStatus, Order, Postgres, PostgresState, WantedRole},
+    step::{FenceWay, Step},
 };
 
 use super::{
@@ -17,6 +17,7 @@ use super::{
 
 /// How long one step is tried to be undone.
 const PATIENCE: Duration = Duration::from_secs(30);
+const ANSWER: Duration = Duration::from_secs(10);
 const START: Duration = Duration::from_secs(20);
 /// How long the candidate may take to say what it is.
 const ASK: Duration = Duration::from_secs(1);
@@ -37,19 +38,20 @@ async fn undo_once(cx: &Context<'_>, step: &Step) -> Result<String, Failure> {
         Step::HoldWrites { lb, server } => proxy::unhold(cx, lb, server).await,
         Step::PauseQueue { host, .. } => queue::unpause(cx, host).await,
         Step::Demote { host } => undemote(cx, host).await,
-        Step::Fence { host, .. } => unfence(cx, host).await,
+        Step::Fence { host, ways, .. } => unfence(cx, host, ways).await,
         _ => Ok("nothing to undo".to_owned()),
     }
 }
 
 /// The old primary serves again, or stands by.
 async fn undemote(cx: &Context<'_>, host: &HostName) -> Result<String, Failure> {
-    let resumed = match overtaken(cx, host).await {
+    let old = cx.world.guards.status(host).await?.postgres;
+    let resumed = match overtaken(cx, host, &old).await {
         Some(why) if cx.world.quorum.is_none() => {
             return Ok(format!("{host} stays stopped: {why}"));
         }
         Some(why) => Err(Failure::refused(why)),
-        None => resume(cx, host).await,
+        None => resume(cx, host, &old).await,
     };
     or_stand_by(cx, host, resumed).await
 }
@@ -57,16 +59,15 @@ async fn undemote(cx: &Context<'_>, host: &HostName) -> Result<String, Failure> 
 /// Another run may have promoted the candidate meanwhile, by a proof of its
 /// own, without the old primary's guard having heard of it. A candidate that
 /// does not answer is not waited for: nobody serves meanwhile.
-async fn overtaken(cx: &Context<'_>, host: &HostName) -> Option<String> {
+async fn overtaken(cx: &Context<'_>, host: &HostName, old: &Postgres) -> Option<String> {
     if host == &cx.new {
         return None;
     }
-    let guards = &cx.world.guards;
-    let asked = join(guards.status(host), guards.status(&cx.new));
-    let Either::Left(((old, new), _)) = select(asked, cx.world.clock.sleep(ASK)).await else {
+    let asked = cx.world.guards.status(&cx.new);
+    let Either::Left((new, _)) = select(asked, cx.world.clock.sleep(ASK)).await else {
         return None;
     };
-    let (old, new) = (old.ok()?.postgres, new.ok()?.postgres);
+    let new = new.ok()?.postgres;
     let promoted = new.state == PostgresState::Primary || new.timeline > old.timeline;
     promoted.then(|| format!("{} was promoted by another run", cx.new))
 }
@@ -93,9 +94,8 @@ async fn or_stand_by(
 }
 
 /// The old primary serves again, on its own timeline.
-async fn resume(cx: &Context<'_>, host: &HostName) -> Result<String, Failure> {
-    let status = cx.world.guards.status(host).await?;
-    let timeline = status.postgres.timeline;
+async fn resume(cx: &Context<'_>, host: &HostName, old: &Postgres) -> Result<String, Failure> {
+    let timeline = old.timeline;
     let timeline =
         timeline.ok_or_else(|| Failure::for_good(format!("{host} does not say its timeline")))?;
     let obeyed = cx
@@ -107,23 +107,40 @@ async fn resume(cx: &Context<'_>, host: &HostName) -> Result<String, Failure> {
     Ok(obeyed.what)
 }
 
+/// What the guard says once no older order of this run can come true any more.
+async fn after_all_orders(cx: &Context<'_>, host: &HostName) -> Result<GuardStatus, Failure> {
+    let claim = cx.order_in(cx.undo_epoch, host, Order::Claim, ANSWER);
+    match claim.await {
+        Ok(obeyed) => Ok(obeyed.status),
+        // PostgreSQL does not run there.
+        Err(failure) if failure.certain && !failure.retry && !failure.superseded => {
+            Ok(cx.world.guards.status(host).await?)
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
 /// A primary that was stopped cleanly for a failover that did not come about
 /// may go on, any other one that was stopped stands by; what was not stopped
-/// is left as it is.
-async fn unfence(cx: &Context<'_>, host: &HostName) -> Result<String, Failure> {
-    let Ok(status) = cx.world.guards.status(host).await else {
+/// is left as it is. An order to stop may still be on its way, or wait for a
+/// disk: the guard obeys the newer epoch first.
+async fn unfence(cx: &Context<'_>, host: &HostName, ways: &[FenceWay]) -> Result<String, Failure> {
+    let Ok(mut status) = cx.world.guards.status(host).await else {
         return Ok(format!("{host} cannot be asked; it is left as it is"));
     };
+    if status.wanted != WantedRole::Stopped && ways.contains(&FenceWay::Guard) {
+        status = after_all_orders(cx, host).await?;
+    }
     if status.wanted != WantedRole::Stopped {
         return Ok(format!("{host} is left as it is"));
     }
-    let resumed = match (
-        status.postgres.shutdown_checkpoint,
-        overtaken(cx, host).await,
-    ) {
-        (_, Some(why)) => Err(Failure::refused(why)),
-        (Some(_), None) => resume(cx, host).await,
-        (None, None) => Err(Failure::refused("it was not stopped cleanly")),
+    let old = status.postgres;
+    let resumed = if old.shutdown_checkpoint.is_none() {
+        Err(Failure::refused("it was not stopped cleanly"))
+    } else if let Some(why) = overtaken(cx, host, &old).await {
+        Err(Failure::refused(why))
+    } else {
+        resume(cx, host, &old).await
     };
     match or_stand_by(cx, host, resumed).await {
         Err(failure) if failure.certain => Ok(format!("{host} is left stopped: {}", failure.why)),

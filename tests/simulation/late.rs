@@ -7,8 +7,8 @@ use hafail::{
     journal::Outcome,
     observation::ServerAdmin,
     order::PostgresState,
-    plan::Plan,
-    sim::{Operator, Sim, fault::Fault, recover::plain},
+    plan::{Kind, Plan},
+    sim::{Operator, Settings, Sim, fault::Fault, recover::plain},
     step::{Backend, FenceWay, Step},
     topology::Replication::{Asynchronous, Synchronous},
 };
@@ -111,4 +111,36 @@ fn uses(sim: &Sim, lb: &str, database: &str) -> bool {
     let core = sim.lock();
     let mut usable = core.state.proxies[&host(lb)].usable(Backend::Database);
     usable.any(|name| name == database)
+}
+
+/// The disk of the primary hangs, and with it the order to stop, until after
+/// the run has gone back.
+#[test]
+fn an_order_to_stop_that_comes_late_stops_nobody() {
+    let sim = Sim::new(Settings::watched(Asynchronous), 11);
+    let ann = Operator::new(&sim, "ann");
+    sim.pass(seconds(5));
+    let hangs = Fault::DiskHangs(host("site1-db"));
+    hangs.set(&mut sim.lock(), true);
+    let plan = loop {
+        sim.pass(seconds(1) / 10);
+        let planned = sim.run(ann.plan(&plain("us-east-1", None))).unwrap();
+        let (_, plan) = planned.expect("its guard still says how far it is");
+        if plan.kind == Kind::Failover {
+            break plan;
+        }
+    };
+    sim.pass(seconds(1));
+    let shown = plan.digest();
+    let heals = async {
+        sim.sleep(seconds(15)).await;
+        hangs.set(&mut sim.lock(), false);
+    };
+    let run = ann.run_shown(plan, &shown, Epoch(20));
+    let (outcome, ()) = sim.run(join(run, heals)).unwrap();
+    sim.pass(seconds(30));
+    let core = sim.lock();
+    assert_eq!(outcome, Ok(Outcome::Unwound), "{}", core.story());
+    assert_eq!(core.is_healthy(), Ok(()), "{}", core.story());
+    assert_eq!(core.state.ledger.violations, [], "{}", core.story());
 }
