@@ -10,7 +10,7 @@ use hafail::{
     ground::Ground,
     ids::Lsn,
     journal::{Entry, Event, past},
-    observation::Knowledge,
+    observation::{Knowledge, WriteAnswer},
     order::{PostgresState, Trace, WantedRole},
     plan::Plan,
     ports::store::RunId,
@@ -76,6 +76,19 @@ fn plans_read_well() {
     vouched.database_only = true;
     let plan = ground.failover(&topology, &vouched).unwrap();
     golden("plan-failover-vouched-database-only", &plan.to_string());
+    let (asynchronous, mut ground) = healthy(Replication::Asynchronous);
+    for answer in ground.snapshot.writes.values_mut() {
+        *answer = Knowledge::Known(WriteAnswer::NotAcknowledged {
+            why: "no answer within 5 s".to_owned(),
+        });
+    }
+    let plan = ground
+        .failover(
+            &asynchronous,
+            &plain("us-east-1", Some(Allowance::Bytes(10_000))),
+        )
+        .unwrap();
+    golden("plan-failover-asynchronous", &plan.to_string());
     let (sim, operator) = Scenario::Rejoin(Replication::Synchronous).prepare();
     let ground = sim.run(operator.look()).unwrap();
     let rejoin = ground.rejoin(&topology, "site1-db").unwrap();

@@ -51,7 +51,7 @@ fn fence(plan: &mut Builder<'_>, old: &HostName) -> Step {
             ways: silent,
             lacks_at_most: None,
         };
-        let why = "nobody would know how much is lost; --allow-data-loss any permits that";
+        let why = "nobody would know then how much is lost; --allow-data-loss any permits that";
         plan.leave_out(&off, why);
     }
     Step::Fence {
