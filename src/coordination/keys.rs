@@ -7,6 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use super::Right;
 use crate::{
     decide::{Finding, Reaction},
     ids::{Epoch, HostName, Lsn, SiteName, Timeline},
@@ -201,6 +202,15 @@ impl State {
         self.epoch
             .as_ref()
             .map_or(Epoch(0), |taken| taken.value.epoch)
+    }
+
+    /// The newer epoch into which a right that is held was taken over, where
+    /// its holder has not heard of that.
+    #[must_use]
+    pub fn taken_further(&self, right: &Right) -> Option<Epoch> {
+        let key = self.primary.as_ref()?;
+        let same = key.created == right.created;
+        (same && key.value.epoch > right.epoch).then_some(key.value.epoch)
     }
 
     /// Whether the host has every acknowledged commit, by the newest word.

@@ -243,7 +243,7 @@ impl Guard {
     }
 
     /// The right to write for an epoch, in this boot.
-    fn grant(&self, epoch: Epoch) -> Grant {
+    pub(super) fn grant(&self, epoch: Epoch) -> Grant {
         let boot = self.boot.clone();
         let before = self.settings().upstream;
         Grant {

@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use hafail::{
-    coordination::State,
-    ids::Epoch,
+    coordination::{Claim, How, State},
+    ids::{Epoch, HostName},
     order::{GuardStatus, Order, PostgresState, WantedRole},
 };
 use rustix::process::Signal;
@@ -169,6 +169,40 @@ fn a_restart_of_the_guard_keeps_the_lease_and_the_connections() {
             hosts.nodes[0].dead_man(),
             "each guard brings its own"
         );
+        hosts
+    });
+}
+
+/// The guard dies, or hears no answer, between the store and its own memory.
+#[test]
+fn a_right_that_was_taken_further_unheard_is_gone_on_with() {
+    with_hosts(2, async |mut hosts| {
+        coordinated(&mut hosts).await;
+        let client = hosts.sql(0).await.unwrap();
+        let shared = hosts.shared();
+        let state = shared.state().await.unwrap();
+        let key = state.primary.unwrap();
+        let mut primary = key.value;
+        primary.epoch = primary.epoch.next();
+        let standby: HostName = "db2".parse().unwrap();
+        let claim = Claim::new(primary.clone(), How::GoOn, [standby.clone()].into());
+        hosts.nodes[0].kill_guard();
+        shared.take(key.lease.unwrap(), &claim).await.unwrap();
+        hosts.nodes[0].start_guard(&[]).await;
+        hosts
+            .wait(0, "in the newer epoch", |status| {
+                let lease = status.lease.as_ref();
+                lease.is_some_and(|lease| lease.epoch == primary.epoch)
+            })
+            .await;
+        until(&hosts, "in sync", |state| state.has_all(&standby)).await;
+        client.batch_execute("SELECT 1").await.unwrap();
+        // The standby leaves and comes back, which is written in that epoch.
+        hosts.nodes[1].kill_guard();
+        signal(hosts.nodes[1].postmaster().unwrap(), Signal::KILL);
+        until(&hosts, "out of the set", |state| !state.has_all(&standby)).await;
+        hosts.nodes[1].start_guard(&[]).await;
+        until(&hosts, "in the set again", |state| state.has_all(&standby)).await;
         hosts
     });
 }

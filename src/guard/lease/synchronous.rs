@@ -171,12 +171,20 @@ impl Guard {
     }
 
     /// The members as the store has them, once for each right.
-    async fn read_set(&self, lease: &Lease, held: &Held) -> Result<bool, ConvergeError> {
+    async fn read_set(self: &Arc<Self>, lease: &Lease, held: &Held) -> Result<bool, ConvergeError> {
         let known = lease.set().read_for;
         if known.is_some_and(|(right, _)| right == held.right) {
             return Ok(true);
         }
         let state = lease.shared.state().await.map_err(store)?;
+        if let Some(epoch) = state.taken_further(&held.right) {
+            // An order did so, and this guard died, or was not answered. An
+            // order that works goes first.
+            if let Ok(_hands) = self.hands.try_lock() {
+                self.take_further(epoch).await.map_err(store)?;
+            }
+            return Ok(false);
+        }
         let Some(sync) = state
             .sync
             .filter(|sync| sync.value.epoch == held.right.epoch)

@@ -75,6 +75,18 @@ impl Guard {
         }
     }
 
+    /// Takes the right of a running primary over into a newer epoch.
+    ///
+    /// # Errors
+    /// Why not; the older one is held on then.
+    pub(super) async fn take_further(self: &Arc<Self>, epoch: Epoch) -> Result<(), TakeError> {
+        self.take_right(epoch, How::GoOn).await?;
+        let grant = self.grant(epoch);
+        self.remember(|state| state.grant = Some(grant)).await?;
+        tracing::info!(%epoch, "goes on in the epoch in which the store has the right");
+        Ok(())
+    }
+
     pub(super) async fn take_anew(
         self: &Arc<Self>,
         lease: &Lease,

@@ -119,7 +119,7 @@ impl Program {
         self.sim.lock().state.databases[&self.host].state
     }
 
-    async fn right_first(&self, epoch: Epoch, how: How) -> Result<(), NotGot> {
+    pub(super) async fn right_first(&self, epoch: Epoch, how: How) -> Result<(), NotGot> {
         if self.mutation() == Some(Mutation::SkipProof) {
             return Ok(());
         }

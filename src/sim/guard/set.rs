@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
-    coordination::{Right, SyncSet},
-    ids::{HostName, Lsn},
+    coordination::{How, Right, SyncSet},
+    ids::{Epoch, HostName, Lsn},
     order::PostgresState,
     ports::quorum::Revision,
     right::{Seen, SyncStep, Synced, next_sync},
@@ -134,6 +134,10 @@ impl Program {
         let Ok(state) = self.shared.state().await else {
             return false;
         };
+        if let Some(epoch) = state.taken_further(&held.right) {
+            self.take_further(epoch).await;
+            return false;
+        }
         let Some(sync) = state
             .sync
             .filter(|sync| sync.value.epoch == held.right.epoch)
@@ -147,6 +151,15 @@ impl Program {
             return true;
         }
         self.write(held, members, sync.modified).await
+    }
+
+    /// An order took the right into a newer epoch, and this guard died, or was
+    /// not answered.
+    async fn take_further(&self, epoch: Epoch) {
+        if self.begin_work(Duration::ZERO).await {
+            let _ = self.right_first(epoch, How::GoOn).await;
+            self.sim.lock().guard(&self.host).busy = false;
+        }
     }
 
     async fn store_set(&self, held: &Held, members: BTreeSet<HostName>) -> Duration {
