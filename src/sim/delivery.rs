@@ -173,6 +173,15 @@ struct Request<T> {
     effect: Effect<T>,
 }
 
+/// What becomes of a request that arrives.
+#[derive(Clone, Copy)]
+struct Trip {
+    answered: bool,
+    back: Duration,
+    /// How much later it comes for the second time.
+    again: Option<Duration>,
+}
+
 impl<T: Send + 'static> Request<T> {
     fn send(self, core: &mut Core, slot: Slot<Result<T, PortError>>) {
         let slow = self
@@ -192,45 +201,27 @@ impl<T: Send + 'static> Request<T> {
             }
             Fate::Arrives => {}
         }
-        let answered = !matches!(fate, Fate::AnswerLost);
-        if let Some(again) = core.comes_again() {
-            core.tell(|| format!("comes again {again:?} later: {what}"));
-            let copy = Request {
-                from: self.from.clone(),
-                to: self.to.clone(),
-                what: self.what.clone(),
-                kind: self.kind,
-                effect: self.effect.clone(),
-            };
-            copy.travel(core, slot.clone(), way + again, answered, back);
-        }
-        self.travel(core, slot, way, answered, back);
+        let trip = Trip {
+            answered: !matches!(fate, Fate::AnswerLost),
+            back,
+            again: core.comes_again(),
+        };
+        self.travel(core, slot, way, trip);
     }
 
-    fn travel(
-        self,
-        core: &mut Core,
-        slot: Slot<Result<T, PortError>>,
-        way: Duration,
-        answered: bool,
-        back: Duration,
-    ) {
+    fn travel(self, core: &mut Core, slot: Slot<Result<T, PortError>>, way: Duration, trip: Trip) {
         let to = self.to.clone();
         let kind = self.kind;
-        let arrive = move |core: &mut Core| self.arrive(core, slot, answered, back);
+        let arrive = move |core: &mut Core| self.arrive(core, slot, trip);
         core.later_as(kind, way, move |core| match &to {
             Some(host) => machine::at(core, host, Box::new(arrive)),
             None => arrive(core),
         });
     }
 
-    fn arrive(
-        self,
-        core: &mut Core,
-        slot: Slot<Result<T, PortError>>,
-        answered: bool,
-        back: Duration,
-    ) {
+    fn arrive(self, core: &mut Core, slot: Slot<Result<T, PortError>>, trip: Trip) {
+        // Where no connection is made nothing was sent, and nothing comes
+        // again.
         if let Some(host) = &self.to
             && !hears(core, host, self.from.as_ref())
         {
@@ -238,13 +229,33 @@ impl<T: Send + 'static> Request<T> {
             core.answer_later(CONNECT, slot, Err(PortError::Unreachable { what, why }));
             return;
         }
+        if let Some(again) = trip.again {
+            core.tell(|| format!("comes again {again:?} later: {}", self.what));
+            let trip = Trip {
+                again: None,
+                ..trip
+            };
+            self.copy().travel(core, slot.clone(), again, trip);
+        }
         let Some(answer) = (self.effect)(core) else {
             return;
         };
         let from = self.from.as_ref();
         let back_to = |host: &HostName| answers(core, host, from);
-        if answered && self.to.as_ref().is_none_or(back_to) {
-            core.answer_later(back, slot, answer);
+        if trip.answered && self.to.as_ref().is_none_or(back_to) {
+            core.answer_later(trip.back, slot, answer);
+        }
+    }
+}
+
+impl<T> Request<T> {
+    fn copy(&self) -> Self {
+        Self {
+            from: self.from.clone(),
+            to: self.to.clone(),
+            what: self.what.clone(),
+            kind: self.kind,
+            effect: self.effect.clone(),
         }
     }
 }
