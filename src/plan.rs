@@ -17,7 +17,7 @@ pub use build::active_records;
 pub use failover::failover;
 pub use heal::{Healing, heal};
 pub use redirect::redirect;
-pub use rejoin::{RejoinFacts, rejoin};
+pub use rejoin::{RejoinFacts, rejoin, stand_by};
 pub use switchover::switchover;
 
 use crate::{
@@ -136,6 +136,14 @@ impl Plan {
             Step::AwaitHost { host, .. } if self.kind == Kind::Heal => Some(host),
             _ => None,
         })
+    }
+
+    /// Whether what the plan does waits for a primary, once it has promoted one
+    /// where it does so.
+    #[must_use]
+    pub fn needs_primary(&self) -> bool {
+        let stands_by = |planned: &Planned| matches!(planned.step, Step::Follow { .. });
+        !self.steps.iter().all(stands_by)
     }
 
     /// The load balancers that the plan sends to the primary.

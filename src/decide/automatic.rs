@@ -9,6 +9,7 @@ mod policy;
 mod scene;
 mod sentence;
 mod standbys;
+mod stopped;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -242,6 +243,9 @@ fn lost(view: &View<'_>, sight: &Sight<'_>, last: &RightHolder) -> Reaction {
             Ok(plan) => return Reaction::Act(Act::Run(Box::new(plan))),
             Err(refusal) => refusals.push(refusal),
         }
+    }
+    if let Some(plan) = stopped::stands_by(view) {
+        return Reaction::Act(Act::Run(Box::new(plan)));
     }
     blocked(refusals)
 }

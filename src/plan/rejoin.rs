@@ -46,6 +46,19 @@ pub fn rejoin(given: &Move<'_>, facts: &RejoinFacts) -> Plan {
     plan.finish(Kind::Rejoin)
 }
 
+/// A database that is stopped, and need not be, stands by: it follows the
+/// other one, which is no primary.
+#[must_use]
+pub fn stand_by(given: &Move<'_>) -> Plan {
+    let mut plan = Builder::new(given);
+    let step = Step::Follow {
+        host: given.old.clone(),
+        upstream: given.new.clone(),
+    };
+    plan.add(Forward, &[], step);
+    plan.finish(Kind::Rejoin)
+}
+
 /// The queue of that site copies the active one, and may be used again.
 fn queue(plan: &mut Builder<'_>, facts: &RejoinFacts) {
     let given = plan.given;

@@ -226,7 +226,9 @@ impl Observer for Told<'_> {
     fn entry(&self, entry: &Entry, progress: &Progress) {
         self.watcher.notices.entry(entry, progress);
         let commit = progress.plan.commit();
-        if commit.is_none_or(|commit| progress.state(commit.number) == StepState::Done) {
+        let committed =
+            commit.is_none_or(|commit| progress.state(commit.number) == StepState::Done);
+        if committed && progress.plan.needs_primary() {
             let mut needs = self.needs_primary.lock().expect("nobody panics in here");
             *needs = Some(progress.run.clone());
         }

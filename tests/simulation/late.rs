@@ -1,5 +1,7 @@
 //! The world went on after it was looked at, or is told something late.
 
+use std::time::Duration;
+
 use futures::future::join;
 use hafail::{
     decide::Allowance,
@@ -13,7 +15,7 @@ use hafail::{
     topology::Replication::{Asynchronous, Synchronous},
 };
 
-use super::scenario::{Scenario, all_is_well, host, seconds, told};
+use super::scenario::{Scenario, all_is_well, host, seconds, site, told};
 
 /// Load balancers know no epochs: an order of an older run, come late, takes
 /// the new primary out at one of them.
@@ -117,11 +119,26 @@ fn uses(sim: &Sim, lb: &str, database: &str) -> bool {
 /// the run has gone back.
 #[test]
 fn an_order_to_stop_that_comes_late_stops_nobody() {
+    stopped_late(&[], seconds(15));
+}
+
+/// The same, and the run can take nothing back, because it reaches the primary
+/// no more: nobody is left stopped for a run that has ended.
+#[test]
+fn a_database_that_a_run_left_stopped_stands_by() {
+    let story = stopped_late(&[Fault::SiteIsolated(site("site1"))], seconds(11));
+    let act = "begins: rejoin: site1-db starts as a standby of site2-db";
+    assert!(story.contains(act), "{story}");
+}
+
+/// Other faults begin a second after the run, and last longer than it.
+fn stopped_late(others: &[Fault], hangs_for: Duration) -> String {
     let sim = Sim::new(Settings::watched(Asynchronous), 11);
     let ann = Operator::new(&sim, "ann");
     sim.pass(seconds(5));
     let hangs = Fault::DiskHangs(host("site1-db"));
-    hangs.set(&mut sim.lock(), true);
+    let set = |fault: &Fault, on| fault.set(&mut sim.lock(), on);
+    set(&hangs, true);
     let plan = loop {
         sim.pass(seconds(1) / 10);
         let planned = sim.run(ann.plan(&plain("us-east-1", None))).unwrap();
@@ -132,15 +149,19 @@ fn an_order_to_stop_that_comes_late_stops_nobody() {
     };
     sim.pass(seconds(1));
     let shown = plan.digest();
-    let heals = async {
-        sim.sleep(seconds(15)).await;
-        hangs.set(&mut sim.lock(), false);
+    let happens = async {
+        sim.sleep(seconds(1)).await;
+        others.iter().for_each(|fault| set(fault, true));
+        sim.sleep(hangs_for - seconds(1)).await;
+        set(&hangs, false);
     };
     let run = ann.run_shown(plan, &shown, Epoch(20));
-    let (outcome, ()) = sim.run(join(run, heals)).unwrap();
+    let (outcome, ()) = sim.run(join(run, happens)).unwrap();
+    others.iter().for_each(|fault| set(fault, false));
     sim.pass(seconds(30));
     let core = sim.lock();
     assert_eq!(outcome, Ok(Outcome::Unwound), "{}", core.story());
     assert_eq!(core.is_healthy(), Ok(()), "{}", core.story());
     assert_eq!(core.state.ledger.violations, [], "{}", core.story());
+    core.story()
 }
