@@ -138,8 +138,8 @@ impl Plan {
         })
     }
 
-    /// Whether what the plan does waits for a primary, once it has promoted one
-    /// where it does so.
+    /// Whether the plan, past a promotion of its own, can end only while there
+    /// is a primary.
     #[must_use]
     pub fn needs_primary(&self) -> bool {
         let stands_by = |planned: &Planned| matches!(planned.step, Step::Follow { .. });

@@ -33,6 +33,7 @@ pub(super) struct Context<'a> {
     pub undo_epoch: Epoch,
     /// The step was begun before, and may have had its effect.
     pub tried_before: bool,
+    /// What the run is for.
     pub kind: Kind,
     /// The primary after the run.
     pub new: HostName,
