@@ -146,7 +146,7 @@ fn switch(
     let loss = Loss::Nothing {
         because: "the promotion waits until equality is proven".to_owned(),
     };
-    let given = given(view, intent, old, new, because, loss);
+    let given = given(view, intent.database_only, old, new, because, loss);
     Ok(plan::switchover(&given))
 }
 
@@ -162,9 +162,8 @@ fn follow_up(view: &View<'_>, intent: &Intent, primary: HostName) -> Result<Plan
     let loss = Loss::Nothing {
         because: "nobody is promoted".to_owned(),
     };
-    Ok(plan::redirect(&given(
-        view, intent, old, primary, because, loss,
-    )))
+    let given = given(view, intent.database_only, old, primary, because, loss);
+    Ok(plan::redirect(&given))
 }
 
 fn fail_over(view: &View<'_>, intent: &Intent, target: &SiteName) -> Result<Plan, Refusal> {
@@ -181,15 +180,16 @@ fn fail_over(view: &View<'_>, intent: &Intent, target: &SiteName) -> Result<Plan
         .flat_map(|finding| finding.sentences())
         .collect();
     because.push(view.says_standby(&new));
-    let mut given = given(view, intent, old, new, because, loss);
+    let mut given = given(view, intent.database_only, old, new, because, loss);
     given.ways = ways;
     given.lacks_at_most = lacks_at_most;
     Ok(plan::failover(&given))
 }
 
+/// What every plan is built from; a failover is told more.
 fn given<'a>(
     view: &View<'a>,
-    intent: &Intent,
+    database_only: bool,
     old: HostName,
     new: HostName,
     because: Vec<String>,
@@ -203,7 +203,7 @@ fn given<'a>(
         new,
         because,
         loss,
-        database_only: intent.database_only,
+        database_only,
         unusable: view.unusable(),
         ways: Vec::new(),
         lacks_at_most: None,

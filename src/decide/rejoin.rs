@@ -3,11 +3,11 @@
 use crate::{
     ids::HostName,
     order::{PostgresState, WantedRole},
-    plan::{self, Loss, Move, Plan, RejoinFacts},
+    plan::{self, Loss, Plan, RejoinFacts},
     topology::Role,
 };
 
-use super::{Reason, Refusal, Sight, refusal, refuse_two_writers, view::View};
+use super::{Reason, Refusal, Sight, given, refusal, refuse_two_writers, view::View};
 
 /// The plan that makes `host` a standby of the running primary, or why not.
 ///
@@ -53,7 +53,11 @@ pub fn decide_rejoin(sight: &Sight<'_>, host: &str) -> Result<Plan, Refusal> {
         host: host.clone(),
         may_have_diverged: true,
     };
-    Ok(plan::rejoin(&given(&view, primary, because), &facts))
+    let loss = Loss::Nothing {
+        because: "a rejoin promotes nobody".to_owned(),
+    };
+    let given = given(&view, true, primary.clone(), primary, because, loss);
+    Ok(plan::rejoin(&given, &facts))
 }
 
 fn database(view: &View<'_>, name: &str) -> Result<HostName, Refusal> {
@@ -132,22 +136,4 @@ fn is_joined(view: &View<'_>, host: &HostName, primary: &HostName) -> bool {
         || seen
             .is_some_and(|downstream| matches!(downstream.sync_state.as_str(), "sync" | "quorum"));
     follows && seen.is_some() && confirms
-}
-
-fn given<'a>(view: &View<'a>, primary: HostName, because: Vec<String>) -> Move<'a> {
-    Move {
-        topology: view.topology(),
-        inventory: view.inventory(),
-        cluster: view.snapshot().clusters().into_iter().next(),
-        old: primary.clone(),
-        new: primary,
-        because,
-        loss: Loss::Nothing {
-            because: "a rejoin promotes nobody".to_owned(),
-        },
-        database_only: true,
-        unusable: view.unusable(),
-        ways: Vec::new(),
-        lacks_at_most: None,
-    }
 }

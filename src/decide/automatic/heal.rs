@@ -3,9 +3,10 @@
 
 use super::{Act, Memory, Policy, Reaction, RightHolder, View, wait};
 use crate::{
+    decide::given,
     ids::HostName,
     observation::{Knowledge, MachineState, ProxyStatus},
-    plan::{self, Healing, Loss, Move},
+    plan::{self, Healing, Loss},
     right::Moment,
     topology::{HealMode, Host, Role},
 };
@@ -192,21 +193,12 @@ fn within_limits(view: &View<'_>, policy: &Policy, host: &Host, act: Act) -> Rea
 const TRIES: usize = 2;
 
 fn act(view: &View<'_>, holder: &RightHolder, host: &Host, how: Dead, healing: Healing) -> Act {
-    let given = Move {
-        topology: view.topology(),
-        inventory: view.inventory(),
-        cluster: view.snapshot().clusters().into_iter().next(),
-        old: holder.host.clone(),
-        new: holder.host.clone(),
-        because: vec![evidence(view, host, how), view.says_primary(&holder.host)],
-        loss: Loss::Nothing {
-            because: "healing promotes nobody".to_owned(),
-        },
-        database_only: true,
-        unusable: view.unusable(),
-        ways: Vec::new(),
-        lacks_at_most: None,
+    let because = vec![evidence(view, host, how), view.says_primary(&holder.host)];
+    let loss = Loss::Nothing {
+        because: "healing promotes nobody".to_owned(),
     };
+    let (old, new) = (holder.host.clone(), holder.host.clone());
+    let given = given(view, true, old, new, because, loss);
     Act::Run(Box::new(plan::heal(&given, host, healing)))
 }
 

@@ -2,7 +2,7 @@
 //! is primary: the order came late, or its runner could not take it back.
 //! Stopped it is nobody's candidate, and nobody knows how much it has.
 
-use super::{View, intent};
+use super::View;
 use crate::{
     decide::given,
     ids::HostName,
@@ -18,9 +18,8 @@ pub(super) fn stands_by(view: &View<'_>) -> Option<Plan> {
     let loss = Loss::Nothing {
         because: "nobody is promoted".to_owned(),
     };
-    let intent = intent(view, &view.site_of(host), true);
     let (old, new) = (host.clone(), other.clone());
-    let given = given(view, &intent, old, new, vec![because], loss);
+    let given = given(view, true, old, new, vec![because], loss);
     Some(plan::stand_by(&given))
 }
 
