@@ -26,17 +26,11 @@ const PROOF_OF_REWIND: Duration = Duration::from_secs(60);
 /// primary must find it there: another run may have been quicker.
 pub(super) async fn claim(cx: &Context<'_>, host: &HostName) -> Result<Done, Failure> {
     let obeyed = cx.order(host, Order::Claim, ANSWER).await?;
-    match obeyed.status.postgres.state {
-        _ if cx.kind != Kind::Redirect => {}
-        PostgresState::Primary => {}
-        PostgresState::Standby => {
-            let why = format!("{host} is not the primary any more");
-            return Err(Failure::superseded(why));
-        }
-        _ => {
-            let why = format!("{host} does not answer as the primary");
-            return Err(Failure::again(why));
-        }
+    if cx.kind == Kind::Redirect {
+        is_still(host, &obeyed.status, PostgresState::Primary).map_err(|failure| Failure {
+            superseded: failure.certain,
+            ..failure
+        })?;
     }
     Ok(claimed(obeyed))
 }
@@ -59,17 +53,12 @@ pub(super) async fn prepare(cx: &Context<'_>, host: &HostName) -> Result<Done, F
 }
 
 fn is_as_planned(cx: &Context<'_>, host: &HostName, status: &GuardStatus) -> Result<(), Failure> {
-    let (state, timeline) = (status.postgres.state, status.postgres.timeline);
-    let (wanted, named) = match host == &cx.new {
-        true => (PostgresState::Standby, "a standby"),
-        false => (PostgresState::Primary, "the primary"),
+    let timeline = status.postgres.timeline;
+    let wanted = match host == &cx.new {
+        true => PostgresState::Standby,
+        false => PostgresState::Primary,
     };
-    if matches!(state, PostgresState::Primary | PostgresState::Standby) && state != wanted {
-        return Err(Failure::refused(format!("{host} is not {named} any more")));
-    }
-    if state != wanted {
-        return Err(Failure::again(format!("{host} does not answer as {named}")));
-    }
+    is_still(host, status, wanted)?;
     let promoting = cx.facts.promoting.map(|(_, timeline)| timeline);
     if let (Some(candidate), Some(primary)) = (promoting, timeline)
         && host != &cx.new
@@ -79,6 +68,21 @@ fn is_as_planned(cx: &Context<'_>, host: &HostName, status: &GuardStatus) -> Res
         return Err(Failure::refused(why));
     }
     Ok(())
+}
+
+/// The other role is final; one that does not answer may be `wanted` yet.
+fn is_still(host: &HostName, status: &GuardStatus, wanted: PostgresState) -> Result<(), Failure> {
+    let named = match wanted {
+        PostgresState::Standby => "a standby",
+        _ => "the primary",
+    };
+    match status.postgres.state {
+        state if state == wanted => Ok(()),
+        PostgresState::Primary | PostgresState::Standby => {
+            Err(Failure::refused(format!("{host} is not {named} any more")))
+        }
+        _ => Err(Failure::again(format!("{host} does not answer as {named}"))),
+    }
 }
 
 /// Where a standby stands.
