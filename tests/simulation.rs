@@ -36,10 +36,10 @@ use hafail::{
         schedule,
         script::Mode,
     },
-    step::{FenceWay, Step},
+    step::FenceWay,
     topology::Replication,
 };
-use scenario::{ALL, Scenario, all_is_well, host, seconds, site};
+use scenario::{ALL, Scenario, all_is_well, fence_ways, host, seconds, site};
 
 /// Random schedules, every invariant checked on each.
 fn schedules(share: u64) {
@@ -282,13 +282,9 @@ fn unknown_is_no_evidence() {
     // Nobody but the cloud sees the primary, which is alive and well.
     Fault::Unheard(host("site1-db")).set(&mut sim.lock(), true);
     let (_, plan) = sim.run(operator.plan(&intent)).unwrap().unwrap();
-    let ways = plan.steps.iter().find_map(|planned| match &planned.step {
-        Step::Fence { ways, .. } => Some(ways.clone()),
-        _ => None,
-    });
     assert_eq!(
-        ways,
-        Some(vec![FenceWay::PowerOff]),
+        fence_ways(&plan),
+        [FenceWay::PowerOff],
         "only what is known can prove anything"
     );
     // The cloud is silent too: then nothing proves anything.

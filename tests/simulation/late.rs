@@ -11,11 +11,11 @@ use hafail::{
     order::PostgresState,
     plan::{Kind, Plan},
     sim::{Operator, Settings, Sim, fault::Fault, recover::plain},
-    step::{Backend, FenceWay, Step},
+    step::{Backend, FenceWay},
     topology::Replication::{Asynchronous, Synchronous},
 };
 
-use super::scenario::{Scenario, all_is_well, host, seconds, site, told};
+use super::scenario::{Scenario, all_is_well, fence_ways, host, seconds, site, told};
 
 /// Load balancers know no epochs: an order of an older run, come late, takes
 /// the new primary out at one of them.
@@ -65,7 +65,7 @@ fn a_failover_gives_up_where_more_would_be_lost_than_permitted() {
 #[test]
 fn no_machine_is_stopped_where_its_position_must_be_known() {
     let (sim, ann, plan) = cut_off(None);
-    assert_eq!(ways(&plan), [FenceWay::Guard]);
+    assert_eq!(fence_ways(&plan), [FenceWay::Guard]);
     let left = plan.left_out.iter().map(|left| left.why.as_str());
     assert!(
         left.clone()
@@ -83,7 +83,7 @@ fn no_machine_is_stopped_where_its_position_must_be_known() {
     all_is_well(&sim, &[&ann], "at the end");
 
     let (_, _, plan) = cut_off(Some(Allowance::Any));
-    assert_eq!(ways(&plan), [FenceWay::Guard, FenceWay::PowerOff]);
+    assert_eq!(fence_ways(&plan), [FenceWay::Guard, FenceWay::PowerOff]);
 }
 
 /// What Ann is shown while no write comes through to a primary that runs.
@@ -99,14 +99,6 @@ fn cut_off(allowance: Option<Allowance>) -> (Sim, Operator, Plan) {
     all(ServerAdmin::Ready);
     let (_, plan) = planned.unwrap();
     (sim, ann, plan)
-}
-
-fn ways(plan: &Plan) -> Vec<FenceWay> {
-    let ways = plan.steps.iter().find_map(|planned| match &planned.step {
-        Step::Fence { ways, .. } => Some(ways.clone()),
-        _ => None,
-    });
-    ways.unwrap()
 }
 
 fn uses(sim: &Sim, lb: &str, database: &str) -> bool {

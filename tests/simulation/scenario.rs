@@ -8,13 +8,14 @@ use hafail::{
     journal::{Entry, Event, Outcome},
     observation::ServerAdmin,
     order::{Order, PostgresState},
+    plan::Plan,
     sim::{
         Answer, Operator, Settings, Sim, Violation,
         fault::Fault,
         mutation::Mutation,
         recover::{plain, recover},
     },
-    step::{Backend, Step},
+    step::{Backend, FenceWay, Step},
     topology::Replication,
 };
 
@@ -293,6 +294,15 @@ pub fn told(sim: &Sim, lb: &str, database: &str, admin: ServerAdmin) {
     let server = servers.get_mut(database).unwrap();
     server.admin = admin;
     server.up = admin == ServerAdmin::Ready;
+}
+
+/// How a failover fences the old primary.
+pub fn fence_ways(plan: &Plan) -> Vec<FenceWay> {
+    let ways = plan.steps.iter().find_map(|planned| match &planned.step {
+        Step::Fence { ways, .. } => Some(ways.clone()),
+        _ => None,
+    });
+    ways.expect("a failover fences")
 }
 
 pub fn seconds(seconds: u64) -> Duration {
