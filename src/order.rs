@@ -27,6 +27,12 @@ pub struct GuardStatus {
 }
 
 impl GuardStatus {
+    /// PostgreSQL is down, and is to stay so.
+    #[must_use]
+    pub fn stays_stopped(&self) -> bool {
+        self.postgres.state == PostgresState::Stopped && self.wanted == WantedRole::Stopped
+    }
+
     /// What the newest run left behind here.
     #[must_use]
     pub fn trace(&self) -> Trace {

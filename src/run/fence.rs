@@ -9,7 +9,7 @@ use crate::{
     ids::{HostName, Lsn, Timeline},
     journal::{Fact, Proof, ProofKind},
     observation::{Machine, MachineState},
-    order::{Order, PostgresState, Trace, WantedRole},
+    order::{Order, PostgresState, Trace},
     plan::Loss,
     ports::PortError,
     step::FenceWay,
@@ -43,9 +43,7 @@ pub(super) async fn prove_equality(
         let guards = &cx.world.guards;
         let (old, new) = futures::join!(guards.status(from), guards.status(to));
         let (old, new) = (old?, new?);
-        let stays =
-            old.postgres.state == PostgresState::Stopped && old.wanted == WantedRole::Stopped;
-        if !stays || old.postgres.shutdown_checkpoint != Some(end) {
+        if !old.stays_stopped() || old.postgres.shutdown_checkpoint != Some(end) {
             return Err(Failure::for_good(format!("{from} is not stopped any more")));
         }
         if new.postgres.timeline != Some(timeline) {

@@ -6,7 +6,7 @@ use super::View;
 use crate::{
     decide::given,
     ids::HostName,
-    order::{PostgresState, WantedRole},
+    order::GuardStatus,
     plan::{self, Loss, Plan},
 };
 
@@ -24,9 +24,7 @@ pub(super) fn stands_by(view: &View<'_>) -> Option<Plan> {
 }
 
 fn is_stopped(view: &View<'_>, host: &HostName) -> bool {
-    view.guard(host).is_some_and(|guard| {
-        guard.wanted == WantedRole::Stopped && guard.postgres.state == PostgresState::Stopped
-    })
+    view.guard(host).is_some_and(GuardStatus::stays_stopped)
 }
 
 #[cfg(test)]
