@@ -13,7 +13,7 @@ use crate::{
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
 /// A bar on a terminal; elsewhere a line now and then, and one at the first
-/// acceptance and at each change between acceptance and failure.
+/// acceptance.
 pub struct Progress<'a> {
     ui: &'a Ui,
     bar: Option<ProgressBar>,
