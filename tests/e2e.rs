@@ -23,6 +23,8 @@ mod hosts;
 mod lab;
 #[path = "e2e/operating.rs"]
 mod operating;
+#[path = "e2e/program.rs"]
+mod program;
 #[path = "e2e/secrets.rs"]
 mod secrets;
 #[path = "e2e/static_hosts.rs"]
@@ -32,89 +34,96 @@ mod story;
 #[path = "e2e/three_tier.rs"]
 mod three_tier;
 
-use lab::explained;
+use std::{panic::UnwindSafe, path::Path};
+
+use lab::{Hafail, cleared, explained, keeps};
 
 #[test]
 #[ignore = "needs a lab: scripts/test"]
 fn the_story() {
-    let keep = std::env::var_os("HAFAIL_E2E_KEEP").is_some();
-    if !keep {
-        story::is_told();
-    }
-    explained(None, || {
-        story::refusals_name_reason_and_next_command();
-        story::nothing_is_left_to_change();
-        story::playbooks_run_alone();
+    cleared(&Hafail::new(), || {
+        if !keeps() {
+            explained(None, story::is_told);
+        }
+        explained(None, || {
+            story::refusals_name_reason_and_next_command();
+            story::nothing_is_left_to_change();
+            story::playbooks_run_alone();
+        });
+        explained(None, || {
+            cloud::refuses();
+            hosts::cannot_be_used();
+            hosts::fail_in_the_middle();
+            hosts::no_commit_waits_for_a_standby_that_is_away();
+        });
+        explained(None, || {
+            operating::interrupted_before_and_after_the_promotion();
+            operating::one_at_a_time();
+            operating::no_promotion_without_a_proof();
+            operating::no_switchover_to_a_standby_that_lags();
+            secrets::stay_secret();
+        });
+        if !keeps() {
+            story::destroy_leaves_nothing();
+        }
     });
-    explained(None, || {
-        cloud::refuses();
-        hosts::cannot_be_used();
-        hosts::fail_in_the_middle();
-        hosts::no_commit_waits_for_a_standby_that_is_away();
-    });
-    explained(None, || {
-        operating::interrupted_before_and_after_the_promotion();
-        operating::one_at_a_time();
-        operating::no_promotion_without_a_proof();
-        operating::no_switchover_to_a_standby_that_lags();
-        secrets::stay_secret();
-    });
-    if !keep {
-        story::destroy_leaves_nothing();
-    }
 }
 
 #[test]
 #[ignore = "needs a lab: scripts/test"]
 fn one_site_in_three_tiers() {
-    explained(Some(three_tier::TOPOLOGY.as_ref()), three_tier::story);
+    tell(three_tier::TOPOLOGY.as_ref(), three_tier::story);
 }
 
 #[test]
 #[ignore = "needs a lab: scripts/test"]
 fn the_store_in_three_places() {
-    explained(Some(automatic::TOPOLOGY.as_ref()), automatic::story);
+    tell(automatic::TOPOLOGY.as_ref(), automatic::story);
 }
 
 #[test]
 #[ignore = "needs a lab: scripts/test"]
 fn faults_under_automatic_mode() {
-    tell(faults::SOME);
+    tell_of_faults(faults::SOME);
 }
 
 #[test]
 #[ignore = "takes half an hour: scripts/faults"]
 fn all_faults_under_automatic_mode() {
-    tell(&[faults::SOME, faults::OTHERS].concat());
+    tell_of_faults(&[faults::SOME, faults::OTHERS].concat());
 }
 
-fn tell(stories: &[faults::Story]) {
-    let keep = std::env::var_os("HAFAIL_E2E_KEEP").is_some();
+fn tell_of_faults(stories: &[faults::Story]) {
     let directory = tempfile::tempdir().unwrap();
     let topology = faults::topology(directory.path());
-    explained(Some(&topology), || faults::story(&topology, keep, stories));
+    tell(&topology, || faults::story(&topology, stories));
 }
 
 #[test]
 #[ignore = "needs a lab: scripts/test"]
 fn names_follow_health_checks() {
-    let keep = std::env::var_os("HAFAIL_E2E_KEEP").is_some();
     let directory = tempfile::tempdir().unwrap();
     let topology = checked_names::topology(directory.path());
-    explained(Some(&topology), || checked_names::story(&topology, keep));
+    tell(&topology, || checked_names::story(&topology));
 }
 
 #[test]
 #[ignore = "needs a lab: scripts/test"]
 fn machines_and_containers_heal() {
-    let keep = std::env::var_os("HAFAIL_E2E_KEEP").is_some();
     let directory = tempfile::tempdir().unwrap();
     let topology = healing::topology(directory.path());
-    explained(Some(&topology), || healing::story(&topology, keep));
+    tell(&topology, || healing::story(&topology));
 }
 
 #[test]
 #[ignore = "needs a lab: scripts/test"]
 fn machines_that_exist() {
     static_hosts::story();
+}
+
+/// A story of what is deployed from that topology.
+fn tell(topology: &Path, story: impl FnOnce() + UnwindSafe) {
+    cleared(&Hafail::topology(topology), || {
+        explained(Some(topology), story);
+    });
 }

@@ -64,9 +64,9 @@ ensure_docker() {
         step "starting dockerd (no init system runs here)"
         as_root sh -c 'setsid dockerd >/var/log/dockerd.log 2>&1 </dev/null &'
     fi
-    local deadline=$((SECONDS + 60))
+    local deadline=$((SECONDS + 300))
     until docker info >/dev/null 2>&1; do
-        [ $SECONDS -lt $deadline ] || fail "Docker does not answer after a minute" "look at /var/log/dockerd.log"
+        [ $SECONDS -lt $deadline ] || fail "Docker does not answer for five minutes" "look at /var/log/dockerd.log"
         read -rt 0.2 <> <(:) || true
     done
 }
@@ -112,10 +112,10 @@ push_voting() {
 # load_begins LOG PID: waits until the load in the background has its first
 # write accepted.
 load_begins() {
-    local deadline=$((SECONDS + 30))
+    local deadline=$((SECONDS + 300))
     until grep -q ' [1-9][0-9]* accepted' "$1"; do
         kill -0 "$2" 2>/dev/null || { cat "$1" >&2; fail "the load ended early"; }
-        [ $SECONDS -lt $deadline ] || fail "nothing was accepted for 30 s" "hafail status"
+        [ $SECONDS -lt $deadline ] || fail "nothing was accepted for five minutes" "hafail status"
         read -rt 0.1 <> <(:) || true
     done
 }

@@ -4,20 +4,21 @@ use std::{collections::BTreeMap, process::Command};
 
 use serde_json::Value;
 
-use super::lab::{Started, root, variable, variables};
+use super::lab::{Ended, Started, root, variable, variables};
 
 const SCRIPT: &str = "tests/e2e/account.py";
 
 fn script(arguments: &[&str]) -> Value {
+    run(arguments).with(0).json()
+}
+
+fn run(arguments: &[&str]) -> Ended {
     let mut command = Command::new(variable("HAFAIL_LAB_PYTHON"));
     command
         .arg(root().join(SCRIPT))
         .args(arguments)
         .envs(variables());
-    Started::new(format!("{SCRIPT} {}", arguments.join(" ")), command)
-        .end()
-        .with(0)
-        .json()
+    Started::new(format!("{SCRIPT} {}", arguments.join(" ")), command).end()
 }
 
 /// How many things of each kind carry the tag of a deployment, by region.
@@ -39,13 +40,20 @@ pub fn terminate(deployment: &str, host: &str) {
     script(&["end", deployment, host]);
 }
 
-/// Makes a hosted zone, as a user of hafail would have one already.
-pub fn make_zone(name: &str) {
-    script(&["make-zone", name]);
+/// A hosted zone, as a user of hafail would have one already.
+pub struct Zone(&'static str);
+
+impl Zone {
+    pub fn make(name: &'static str) -> Self {
+        script(&["make-zone", name]);
+        Self(name)
+    }
 }
 
-pub fn remove_zone(name: &str) {
-    script(&["remove-zone", name]);
+impl Drop for Zone {
+    fn drop(&mut self) {
+        run(&["remove-zone", self.0]);
+    }
 }
 
 /// The types of a zone's record sets.

@@ -1,17 +1,13 @@
 //! `automatic.yaml`: two sites and a witness; the store in three places.
 
-use std::time::{Duration, Instant};
-
 use super::{
     account,
-    lab::{Hafail, chapter, on_host},
+    lab::{Hafail, chapter, on_host, until},
 };
 
 pub const TOPOLOGY: &str = "topologies/automatic.yaml";
 const DEPLOYMENT: &str = "automatic";
 const MEMBERS: [&str; 3] = ["site1-lb", "site2-lb", "witness"];
-/// A machine boots and its member follows.
-const BACK: Duration = Duration::from_secs(60);
 
 pub fn story() {
     let hafail = Hafail::topology(TOPOLOGY);
@@ -49,32 +45,27 @@ fn etcdctl(members: &[&str], command: &str) -> String {
 /// Each commits with a majority behind it, before long.
 #[track_caller]
 fn healthy(members: &[&str]) {
-    let start = Instant::now();
-    loop {
+    until(|| {
         let said = etcdctl(members, "endpoint health");
-        if said.matches(" is healthy: successfully committed").count() == members.len() {
-            return;
+        let healthy = said.matches(" is healthy: successfully committed").count();
+        match healthy == members.len() {
+            true => Ok(()),
+            false => Err(format!("not healthy: {said}")),
         }
-        assert!(start.elapsed() < BACK, "not healthy: {said}");
-    }
+    });
 }
 
 /// Each watcher asks the services at the front doors of both sites.
 fn every_place_gets_every_page(hafail: &Hafail) {
-    let start = Instant::now();
     let open = serde_json::json!({"result": true, "vote": true});
-    loop {
-        let page = hafail.run(&["status"]).json();
-        let watchers = &page["seen"]["automatic"]["known"]["watchers"];
+    hafail.until_status("not every page", |status| {
+        let watchers = &status.json()["seen"]["automatic"]["known"]["watchers"];
         let gets_all = |place: &str| {
             let doors = &watchers[place]["doors"];
             doors["site1"] == open && doors["site2"] == open
         };
-        if MEMBERS.into_iter().all(gets_all) {
-            return;
-        }
-        assert!(start.elapsed() < BACK, "not every page: {watchers:#}");
-    }
+        MEMBERS.into_iter().all(gets_all).then_some(())
+    });
 }
 
 fn one_member_is_away(hafail: &Hafail) {

@@ -5,7 +5,7 @@ use std::{
     collections::BTreeSet,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use hafail::adapters::resolver::ask;
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::{
     account::{self, Faults, lab_api},
-    lab::{Hafail, chapter, variable, variant},
+    lab::{Hafail, chapter, keeps, until, variable, variant},
 };
 
 const DEPLOYMENT: &str = "automatic";
@@ -28,8 +28,6 @@ const CHANGES: [(&str, &str); 3] = [
         "  manage_zone: true\n  cutover: health-check",
     ),
 ];
-/// The failover at worst, a check and its answer, on a busy machine.
-const FOLLOWS: Duration = Duration::from_secs(90);
 
 /// What the control plane of Route 53 can be asked.
 const CONTROL_PLANE: [&str; 12] = [
@@ -51,7 +49,7 @@ pub fn topology(directory: &Path) -> PathBuf {
     variant("automatic.yaml", &CHANGES, &directory.join("checked.yaml"))
 }
 
-pub fn story(topology: &Path, keep: bool) {
+pub fn story(topology: &Path) {
     let hafail = Hafail::topology(topology);
     {
         let _chapter = chapter("deploy, and again");
@@ -63,7 +61,7 @@ pub fn story(topology: &Path, keep: bool) {
     a_switchover(&hafail);
     the_database_is_lost(&hafail);
     the_site_is_lost(&hafail);
-    if !keep {
+    if !keeps() {
         let _chapter = chapter("destroy");
         hafail.run(&["destroy", "--yes"]).with(0);
         account::is_empty();
@@ -136,25 +134,21 @@ fn lead_to(hafail: &Hafail, site: &str) {
     let begun = Instant::now();
     // As the deployment has them; names of sites never move.
     let wanted = answer(&format!("{site}.vote.example.org")).expect("the site has a name");
-    loop {
-        let answers: Vec<_> = NAMES.iter().map(|name| answer(name)).collect();
-        if answers
-            .iter()
-            .all(|answer| answer.as_ref() == Some(&wanted))
-        {
-            eprintln!(
-                "      names lead to {site} after {:.1} s",
-                begun.elapsed().as_secs_f64()
-            );
-            return;
+    until(|| {
+        let answers = NAMES.map(answer);
+        let all = answers.iter().flatten().filter(|it| **it == wanted).count();
+        match all == NAMES.len() {
+            true => Ok(()),
+            false => Err(format!(
+                "{NAMES:?} answer {answers:?}, not {wanted:?}: {}",
+                hafail.run(&["status"])
+            )),
         }
-        assert!(
-            begun.elapsed() < FOLLOWS,
-            "{NAMES:?} answer {answers:?}, not {wanted:?}: {}",
-            hafail.run(&["status"])
-        );
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    });
+    eprintln!(
+        "      names lead to {site} after {:.1} s",
+        begun.elapsed().as_secs_f64()
+    );
 }
 
 fn answer(name: &str) -> Option<BTreeSet<Ipv4Addr>> {

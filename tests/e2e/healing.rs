@@ -1,16 +1,13 @@
 //! Machines and containers that die behind hafail's back, in automatic mode:
 //! they come back by themselves, one after the other.
 
-use std::{
-    path::{Path, PathBuf},
-    time::{Duration, Instant},
-};
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use super::{
     account,
-    lab::{Hafail, chapter, on_host, variant},
+    lab::{Hafail, chapter, keeps, on_host, until, variant},
 };
 
 const DEPLOYMENT: &str = "automatic";
@@ -23,18 +20,12 @@ const CHANGES: [(&str, &str); 3] = [
         "heal: { mode: replace, after: 20s, at_most: 6, within: 60m }",
     ),
 ];
-/// `after`, the start of a machine, and a machine that builds beside it.
-const BACK: Duration = Duration::from_secs(150);
-/// The same, where a machine is made and configured.
-const ANEW: Duration = Duration::from_secs(300);
-/// Containers come back without anybody's decision.
-const SOON: Duration = Duration::from_secs(180);
 
 pub fn topology(directory: &Path) -> PathBuf {
     variant("automatic.yaml", &CHANGES, &directory.join("healing.yaml"))
 }
 
-pub fn story(topology: &Path, keep: bool) {
+pub fn story(topology: &Path) {
     let hafail = Hafail::topology(topology);
     {
         let _chapter = chapter("deploy, and again");
@@ -48,7 +39,7 @@ pub fn story(topology: &Path, keep: bool) {
     a_deposed_primary_comes_back_as_a_standby(&hafail);
     machines_are_made_anew(&hafail);
     the_limit_is_kept(&hafail);
-    if !keep {
+    if !keeps() {
         hafail.run(&["destroy", "--yes"]).with(0);
         account::is_empty();
     }
@@ -93,14 +84,13 @@ fn containers_come_back() {
         );
         let before = on_host(DEPLOYMENT, HOST, &look);
         on_host(DEPLOYMENT, HOST, &fault);
-        let begun = Instant::now();
-        loop {
+        until(|| {
             let now = on_host(DEPLOYMENT, HOST, &look);
-            if now.starts_with("healthy") && start(&now) != start(&before) {
-                break;
+            match now.starts_with("healthy") && start(&now) != start(&before) {
+                true => Ok(()),
+                false => Err(format!("{title}: {name} is {now}")),
             }
-            assert!(begun.elapsed() < SOON, "{title}: {name} is {now}");
-        }
+        });
     }
 }
 
@@ -111,7 +101,7 @@ fn two_machines_are_started_one_after_the_other(hafail: &Hafail) {
         account::power_off(DEPLOYMENT, host);
     }
     for host in hosts {
-        until_healed(hafail, host, 1, BACK);
+        until_healed(hafail, host, 1);
     }
     hafail.healthy_but(&["dns-elsewhere"]);
     one_at_a_time(hafail);
@@ -121,7 +111,7 @@ fn two_machines_are_started_one_after_the_other(hafail: &Hafail) {
 fn a_deposed_primary_comes_back_as_a_standby(hafail: &Hafail) {
     let _chapter = chapter("the primary's machine is stopped, and is back as a standby");
     account::power_off(DEPLOYMENT, "site1-db");
-    until_healed(hafail, "site1-db", 1, BACK);
+    until_healed(hafail, "site1-db", 1);
     hafail.healthy_but(&["dns-elsewhere"]);
     let status = hafail.run(&["status"]).json();
     assert_eq!(status["primary"], "site2-db", "{status}");
@@ -147,7 +137,7 @@ fn machines_are_made_anew(hafail: &Hafail) {
             queue(host, "RPUSH accepted 1 2 3 && redis-cli WAIT 1 5000");
         }
         account::terminate(DEPLOYMENT, host);
-        until_healed(hafail, host, times, ANEW);
+        until_healed(hafail, host, times);
         hafail.healthy_but(&["dns-elsewhere"]);
         if active {
             // What only its copy still had; and the copy follows.
@@ -174,28 +164,17 @@ fn queue(host: &str, what: &str) -> String {
 fn the_limit_is_kept(hafail: &Hafail) {
     let _chapter = chapter("another machine is left for people");
     account::power_off(DEPLOYMENT, "site1-queue");
-    let begun = Instant::now();
-    loop {
-        let why = hafail.run(&["why", "--last", "1"]).with(0);
-        if why.stdout.contains("watch.heal.at_most is 6") {
-            break;
-        }
-        assert!(begun.elapsed() < BACK, "not withheld: {why}");
-    }
+    hafail.until_why_says("watch.heal.at_most is 6");
     account::power_on(DEPLOYMENT, "site1-queue");
     hafail.healthy_but(&["dns-elsewhere"]);
 }
 
 /// Waits until that many runs that healed the host have succeeded.
-fn until_healed(hafail: &Hafail, host: &str, times: usize, limit: Duration) {
-    let begun = Instant::now();
-    while healings(hafail, host) < times {
-        assert!(
-            begun.elapsed() < limit,
-            "{host} is not back: {}",
-            hafail.run(&["history"])
-        );
-    }
+fn until_healed(hafail: &Hafail, host: &str, times: usize) {
+    until(|| match healings(hafail, host) < times {
+        true => Err(format!("{host} is not back: {}", hafail.run(&["history"]))),
+        false => Ok(()),
+    });
 }
 
 /// How many runs have healed the host.

@@ -1,18 +1,33 @@
-//! Programs on the lab: run, watched, interrupted, and always bounded in time.
+//! The lab, and hafail on it.
 
 use std::{
-    io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    sync::mpsc::{Receiver, RecvTimeoutError, channel},
-    thread::JoinHandle,
+    process::Command,
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
+pub use super::program::{Ended, Started};
 
-/// No command of these stories takes longer.
-const LONGEST: Duration = Duration::from_secs(240);
+/// What is to come about does so within that time, on the slowest machine. How
+/// fast it is, `scripts/bench` measures.
+pub const PATIENCE: Duration = Duration::from_secs(600);
+
+/// From one look to the next: who looks without a pause takes the machine's
+/// time from what is waited for.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// Looks until something is there; errors say what is there instead.
+#[track_caller]
+pub fn until<T>(mut look: impl FnMut() -> Result<T, String>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match look() {
+            Ok(found) => return found,
+            Err(said) => assert!(Instant::now() < deadline, "{said}"),
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
 
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -43,60 +58,6 @@ pub fn home() -> PathBuf {
     std::env::var_os("HAFAIL_HOME")
         .expect("scripts/test sets HAFAIL_HOME")
         .into()
-}
-
-/// What a program left behind.
-pub struct Ended {
-    pub what: String,
-    /// None: a signal ended it.
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
-}
-
-impl Ended {
-    pub fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout)
-            .unwrap_or_else(|error| panic!("no JSON ({error}): {self}"))
-    }
-
-    /// Ends the test where the exit code is another one.
-    #[track_caller]
-    pub fn with(self, code: i32) -> Self {
-        assert_eq!(self.code, Some(code), "{self}");
-        self
-    }
-
-    /// The error of the document, which must have this id and a next command.
-    #[track_caller]
-    pub fn error(&self, id: &str) -> Value {
-        let error = self.json()["error"].clone();
-        assert_eq!(error["id"], id, "{self}");
-        assert!(
-            !error["hints"].as_array().unwrap().is_empty(),
-            "says what to do next: {self}"
-        );
-        error
-    }
-
-    #[track_caller]
-    pub fn says(&self, text: &str) -> &Self {
-        let all = format!("{}{}", self.stdout, self.stderr);
-        assert!(all.contains(text), "does not say `{text}`: {self}");
-        self
-    }
-}
-
-impl std::fmt::Display for Ended {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            what,
-            code,
-            stdout,
-            stderr,
-        } = self;
-        write!(f, "{what} ended with {code:?}\n{stdout}\n{stderr}")
-    }
 }
 
 /// How hafail is called.
@@ -160,32 +121,22 @@ impl Hafail {
     /// Waits until `status` finds nothing to say.
     #[track_caller]
     pub fn healthy(&self) {
-        let deadline = Instant::now() + Duration::from_secs(90);
-        loop {
-            let status = self.run(&["status"]);
-            if status.code == Some(0) {
-                return;
-            }
-            assert!(Instant::now() < deadline, "not healthy: {status}");
-        }
+        self.until_status("not healthy", |status| {
+            (status.code == Some(0)).then_some(())
+        });
     }
 
     /// Waits until `status` finds nothing but this.
     #[track_caller]
     pub fn healthy_but(&self, permitted: &[&str]) {
-        let deadline = Instant::now() + Duration::from_secs(90);
-        loop {
-            let status = self.run(&["status"]);
+        self.until_status("not healthy", |status| {
             let page = status.json();
             let findings = page["findings"].as_array().cloned().unwrap_or_default();
             let mut others = findings.iter().filter(|finding| {
                 finding["severity"] != "good" && !permitted.iter().any(|id| finding["id"] == **id)
             });
-            if page["primary"].is_string() && others.next().is_none() {
-                return;
-            }
-            assert!(Instant::now() < deadline, "not healthy: {status}");
-        }
+            (page["primary"].is_string() && others.next().is_none()).then_some(())
+        });
     }
 
     /// 100 votes, each accepted and persisted, and no other.
@@ -207,14 +158,30 @@ impl Hafail {
     /// Waits until a database is seen to be primary.
     #[track_caller]
     pub fn primary(&self) -> String {
-        let deadline = Instant::now() + Duration::from_secs(120);
-        loop {
+        self.until_status("no primary", |status| {
+            status.json()["primary"].as_str().map(str::to_owned)
+        })
+    }
+
+    /// Asks `status` until it says what is looked for.
+    #[track_caller]
+    pub fn until_status<T>(&self, lacks: &str, look: impl Fn(&Ended) -> Option<T>) -> T {
+        until(|| {
             let status = self.run(&["status"]);
-            if let Some(host) = status.json()["primary"].as_str() {
-                return host.to_owned();
+            look(&status).ok_or_else(|| format!("{lacks}: {status}"))
+        })
+    }
+
+    /// Asks for the last decision until it says that.
+    #[track_caller]
+    pub fn until_why_says(&self, text: &str) -> String {
+        until(|| {
+            let why = self.run(&["why", "--last", "1"]).with(0);
+            if why.stdout.contains(text) {
+                return Ok(why.stdout);
             }
-            assert!(Instant::now() < deadline, "no primary: {status}");
-        }
+            Err(format!("does not say `{text}`: {why}"))
+        })
     }
 
     /// A deploy that succeeds; answers its number of changes.
@@ -230,120 +197,6 @@ impl Hafail {
     pub fn deploys_nothing(&self) {
         let deployed = self.run(&["deploy", "--yes"]).with(0);
         assert_eq!(deployed.json()["changes"], 0, "{deployed}");
-    }
-}
-
-/// A program that runs.
-pub struct Started {
-    what: String,
-    child: Child,
-    deadline: Instant,
-    lines: Receiver<String>,
-    /// Lines of standard error that were read.
-    seen: String,
-    stdout: JoinHandle<String>,
-}
-
-impl Started {
-    pub fn new(what: String, mut command: Command) -> Self {
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .unwrap_or_else(|error| panic!("{what}: {error}"));
-        let mut stdout = child.stdout.take().unwrap();
-        let stderr = child.stderr.take().unwrap();
-        let (told, lines) = channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                if told.send(line).is_err() {
-                    break;
-                }
-            }
-        });
-        let stdout = std::thread::spawn(move || {
-            let mut text = Vec::new();
-            let _ = stdout.read_to_end(&mut text);
-            String::from_utf8_lossy(&text).into_owned()
-        });
-        let (deadline, seen) = (Instant::now() + LONGEST, String::new());
-        Self {
-            what,
-            child,
-            deadline,
-            lines,
-            seen,
-            stdout,
-        }
-    }
-
-    /// Waits until it has told a line that pleases.
-    #[track_caller]
-    pub fn until(&mut self, pleases: impl Fn(&str) -> bool) {
-        loop {
-            match self.next() {
-                Ok(line) if pleases(&line) => return,
-                Ok(_) => {}
-                Err(_) => panic!("{} did not say it:\n{}", self.what, self.seen),
-            }
-        }
-    }
-
-    fn next(&mut self) -> Result<String, RecvTimeoutError> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        let line = self.lines.recv_timeout(left)?;
-        self.seen.push_str(&line);
-        self.seen.push('\n');
-        Ok(line)
-    }
-
-    /// Ctrl-C.
-    pub fn interrupt(&self) {
-        self.signal("-INT");
-    }
-
-    /// It stands still until [`Self::go_on`].
-    pub fn pause(&self) {
-        self.signal("-STOP");
-    }
-
-    pub fn go_on(&self) {
-        self.signal("-CONT");
-    }
-
-    fn signal(&self, name: &str) {
-        let id = self.child.id().to_string();
-        let sent = Command::new("kill").args([name, &id]).status().unwrap();
-        assert!(sent.success(), "{} had ended already", self.what);
-    }
-
-    /// Whether standard output is closed: it prints last.
-    pub fn has_ended(&self) -> bool {
-        self.stdout.is_finished()
-    }
-
-    #[track_caller]
-    pub fn end(mut self) -> Ended {
-        let late = loop {
-            match self.next() {
-                Ok(_) => {}
-                Err(RecvTimeoutError::Disconnected) => break false,
-                Err(RecvTimeoutError::Timeout) => break true,
-            }
-        };
-        if late {
-            let _ = self.child.kill();
-        }
-        let status = self.child.wait().unwrap();
-        assert!(!late, "{} did not end in time:\n{}", self.what, self.seen);
-        Ended {
-            code: status.code(),
-            stdout: self.stdout.join().unwrap(),
-            stderr: self.seen,
-            what: self.what,
-        }
     }
 }
 
@@ -395,6 +248,23 @@ pub fn explained(topology: Option<&Path>, check: impl FnOnce() + std::panic::Unw
         }
         std::panic::resume_unwind(panic);
     }
+}
+
+/// Runs `check`; where it fails, what it deployed goes, so that the next test
+/// begins with an empty account.
+pub fn cleared(deployed: &Hafail, check: impl FnOnce() + std::panic::UnwindSafe) {
+    if let Err(panic) = std::panic::catch_unwind(check) {
+        if !keeps() {
+            let destroyed = deployed.run(&["destroy", "--yes"]);
+            eprintln!("after the failure: {destroyed}");
+        }
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// Whether the system that an earlier run left is taken, and left again.
+pub fn keeps() -> bool {
+    std::env::var_os("HAFAIL_E2E_KEEP").is_some()
 }
 
 /// A topology of the repository with some text replaced, in a file of its own.

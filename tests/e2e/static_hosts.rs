@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     account,
-    lab::{Hafail, chapter, explained, home, on_host, root, variant},
+    lab::{Hafail, chapter, cleared, explained, home, on_host, root, variant},
 };
 
 const MACHINES: &str = "machines";
@@ -16,20 +16,23 @@ const ZONE: &str = "vote.example.org";
 pub fn story() {
     let directory = tempfile::tempdir().unwrap();
     let machines = machines(&directory.path().join("machines.yaml"));
-    let hosts = machines_are_made(&machines);
     let file = directory.path().join("static-hosts.yaml");
-    fs::write(&file, filled_in(&hosts)).unwrap();
-    let hafail = Hafail::topology(&file);
-    explained(Some(&file), || {
-        is_deployed(&hafail);
-        moves(&hafail);
-        loses_a_machine(&hafail);
-        is_left_alone(&hafail);
+    cleared(&machines, || {
+        fs::write(&file, filled_in(&machines_are_made(&machines))).unwrap();
+        explained(Some(&file), || are_used(&Hafail::topology(&file)));
+        let _chapter = chapter("the machines are removed");
+        machines.run(&["destroy", "--yes"]).with(0);
+        account::is_empty();
     });
-    let _chapter = chapter("the machines are removed");
-    account::remove_zone(ZONE);
-    machines.run(&["destroy", "--yes"]).with(0);
-    account::is_empty();
+}
+
+fn are_used(hafail: &Hafail) {
+    refuses_without_a_zone(hafail);
+    let _zone = account::Zone::make(ZONE);
+    is_deployed(hafail);
+    moves(hafail);
+    loses_a_machine(hafail);
+    is_left_alone(hafail);
 }
 
 /// Two regions under another name, without names in the DNS.
@@ -90,15 +93,17 @@ fn filled_in(hosts: &Value) -> String {
     filled
 }
 
-fn is_deployed(hafail: &Hafail) {
-    let _chapter = chapter("deploy over them, again, votes");
+/// The zone is the user's own, and does not exist yet.
+fn refuses_without_a_zone(hafail: &Hafail) {
     hafail.run(&["validate"]).with(0);
-    // The zone is the user's own, and does not exist yet.
     let refused = hafail.fails(&["deploy", "--yes"], 4, "needs-decision");
     refused
         .says("the hosted zone vote.example.org does not exist")
         .says("leave `dns` out");
-    account::make_zone(ZONE);
+}
+
+fn is_deployed(hafail: &Hafail) {
+    let _chapter = chapter("deploy over them, again, votes");
     assert!(hafail.deploys() > 0);
     hafail.deploys_nothing();
     hafail.counts_every_vote();

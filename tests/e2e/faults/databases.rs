@@ -7,14 +7,14 @@ pub const KILL: &str = "kill -9 $(head -n 1 /var/lib/hafail/postgresql/15/data-*
 /// It starts again in place, or the other site takes over.
 pub fn postgresql_is_killed(world: &World<'_>) {
     let primary = world.hafail.primary();
-    world.under_load("15s", || {
+    world.under_load(10, || {
         on_host(DEPLOYMENT, &primary, KILL);
     });
 }
 
 /// Not twice, though: who cannot stay up gives the lease back.
 pub fn postgresql_dies_again_and_again(world: &World<'_>) {
-    world.fails_over("25s", |primary| {
+    world.fails_over(17, |primary| {
         // While it starts there is nothing to kill.
         let script = format!(
             "(for n in $(seq 40); do {KILL} || true; sleep 0.2; done) > /dev/null 2>&1 & disown"
@@ -25,14 +25,14 @@ pub fn postgresql_dies_again_and_again(world: &World<'_>) {
 
 /// systemd brings it back in time.
 pub fn the_guard_is_killed(world: &World<'_>) {
-    world.stays("8s", |primary| {
+    world.stays(8, |primary| {
         on_host(DEPLOYMENT, primary, &format!("kill -KILL {GUARD}"));
     });
 }
 
 /// The dead-man acts, and the other site takes over.
 pub fn the_guard_is_frozen(world: &World<'_>) {
-    world.fails_over("20s", |primary| freeze_guard(primary, 12));
+    world.fails_over(22, |primary| freeze_guard(primary, 20));
 }
 
 /// Stops the guard for so many seconds.
@@ -44,7 +44,7 @@ pub fn freeze_guard(host: &str, seconds: u32) {
 }
 
 pub fn postgresql_is_frozen(world: &World<'_>) {
-    world.fails_over("20s", |primary| {
+    world.fails_over(12, |primary| {
         on_host(DEPLOYMENT, primary, "pkill -STOP -u postgres -x postgres");
     });
 }
@@ -53,15 +53,15 @@ pub fn postgresql_is_frozen(world: &World<'_>) {
 /// leaves those who have every commit, and takes over no more.
 pub fn a_standby_stops_streaming(world: &World<'_>) {
     let before = world.hafail.primary();
-    let seen = world.stays("25s", |primary| {
+    let seen = world.stays(17, |primary| {
         let port = ["i tcp sport 5432 drop", "o tcp dport 5432 drop"];
         filter(other(primary), &port.map(str::to_owned), 12);
-        world.until_why_says("standby-not-streaming");
+        world.hafail.until_why_says("standby-not-streaming");
         let set = world.hafail.run(&["status"]);
         let members = &set.json()["seen"]["automatic"]["known"]["sync"]["members"];
         assert_eq!(members, &serde_json::json!([]), "{set}");
     });
-    assert!(seen.gap() < 6_000, "{seen}");
+    assert!(seen.gap() < 10_000, "{seen}");
     settled(world.hafail);
     // It has what was committed meanwhile, and may take over again.
     account::power_off(DEPLOYMENT, &before);
@@ -77,7 +77,7 @@ pub fn a_rewind_fails(world: &World<'_>) {
     let broken =
         format!("mv {tool} {tool}.away; printf '#!/bin/sh\nexit 1\n' > {tool}; chmod 755 {tool}");
     on_host(DEPLOYMENT, &before, &broken);
-    world.fails_over("20s", |primary| super::cut(primary, &[], 8));
+    world.fails_over(22, |primary| super::cut(primary, &[], 20));
     settled(world.hafail);
     let kept = "ls -d /var/lib/hafail/postgresql/15/data-* | wc -l";
     let directories = on_host(DEPLOYMENT, &before, kept);

@@ -12,7 +12,7 @@ const STOP: &str = "systemctl stop hafail-guard; \
 /// it is taken in.
 pub fn a_disk_is_full(world: &World<'_>) {
     on_a_small_disk(world, |host| {
-        let before = world.fails_over("30s", |_| {
+        let before = world.fails_over(20, |_| {
             let fill = format!(
                 "dd if=/dev/zero of={DATA}/fill bs=1M > /dev/null 2>&1 || true; \
                  dd if=/dev/zero of={DATA}/fill2 bs=4k > /dev/null 2>&1 || true; df {DATA}"
@@ -34,9 +34,9 @@ pub fn a_disk_is_full(world: &World<'_>) {
 /// Nothing that PostgreSQL asks of its disk is answered any more.
 pub fn a_disk_hangs(world: &World<'_>) {
     on_a_small_disk(world, |host| {
-        world.fails_over("35s", |_| {
+        world.fails_over(27, |_| {
             let hang = format!(
-                "(sleep 15; fsfreeze -u {DATA}) > /dev/null 2>&1 & disown; fsfreeze -f {DATA}"
+                "(sleep 25; fsfreeze -u {DATA}) > /dev/null 2>&1 & disown; fsfreeze -f {DATA}"
             );
             on_host(DEPLOYMENT, host, &hang);
         });

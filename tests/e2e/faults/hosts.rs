@@ -1,23 +1,21 @@
 //! Hosts: power, time, and standing still.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{
-    DATABASES, DEPLOYMENT, SETTLED, World, account, hosts_of, on_host, other, power_off, settled,
-    site, writers,
+    DATABASES, DEPLOYMENT, World, account, hosts_of, on_host, other, power_off, settled, site,
+    writers,
 };
-use crate::lab::lab;
+use crate::lab::{lab, until};
 
 pub fn power_cut_of_the_primary(world: &World<'_>) {
-    let before = world.fails_over("20s", |primary| account::power_off(DEPLOYMENT, primary));
+    let before = world.fails_over(12, |primary| account::power_off(DEPLOYMENT, primary));
     account::power_on(DEPLOYMENT, &before);
     settled(world.hafail);
 }
 
 pub fn the_standby_loses_power(world: &World<'_>) {
-    let seen = world.stays("15s", |primary| {
-        account::power_off(DEPLOYMENT, other(primary))
-    });
+    let seen = world.stays(10, |primary| account::power_off(DEPLOYMENT, other(primary)));
     account::power_on(DEPLOYMENT, other(&seen.primary));
     settled(world.hafail);
 }
@@ -28,9 +26,9 @@ pub fn the_standby_loses_power(world: &World<'_>) {
 pub fn the_primary_stands_still(world: &World<'_>) {
     settled(world.hafail);
     let before = world.hafail.primary();
-    let seen = writers::work_beside(world.hafail, "25s", || {
+    let seen = writers::work_beside(world.hafail, Duration::from_secs(22), || {
         let host = format!("{DEPLOYMENT}/{}/instance/{before}", site(&before));
-        lab(&["fault", "freeze", &host, "--for", "12s"]);
+        lab(&["fault", "freeze", &host, "--for", "20s"]);
     });
     eprintln!("      {seen}");
     assert_ne!(seen.primary, before);
@@ -58,7 +56,7 @@ pub fn the_promoted_primary_dies_as_well(world: &World<'_>) {
     world.until_primary_is(second);
     account::power_off(DEPLOYMENT, second);
     account::power_on(DEPLOYMENT, &first);
-    let why = world.until_why_says("not-known-in-sync");
+    let why = world.hafail.until_why_says("not-known-in-sync");
     for said in ["commits on", "--allow-data-loss any"] {
         assert!(why.contains(said), "{why}");
     }
@@ -81,14 +79,14 @@ pub fn both_databases_lose_power(world: &World<'_>) {
         world.until_primary_is(first);
         account::power_on(DEPLOYMENT, second);
         settled(world.hafail);
-        world.under_load("3s", || {});
+        world.under_load(3, || {});
     }
 }
 
 /// The names move as well.
 pub fn a_region_goes_dark(world: &World<'_>) {
     let mut lost = Vec::new();
-    let before = world.fails_over("30s", |primary| {
+    let before = world.fails_over(20, |primary| {
         lost.extend(hosts_of(site(primary)));
         power_off(&lost);
     });
@@ -100,18 +98,12 @@ pub fn a_region_goes_dark(world: &World<'_>) {
 }
 
 pub fn names_leave(world: &World<'_>, site: &str) {
-    let begun = Instant::now();
-    loop {
-        let status = world.hafail.run(&["status"]);
-        let names = format!("vote.example.org leads to {site}");
-        if !status.stdout.contains(&names) {
-            return;
-        }
-        assert!(
-            begun.elapsed() < SETTLED,
-            "the names did not move: {status}"
-        );
-    }
+    let names = format!("vote.example.org leads to {site}");
+    world
+        .hafail
+        .until_status("the names did not move", |status| {
+            (!status.stdout.contains(&names)).then_some(())
+        });
 }
 
 /// An hour forth and back, of guard and database of the primary, and of the
@@ -126,24 +118,23 @@ pub fn a_wall_clock_is_moved(world: &World<'_>) {
     on_host(DEPLOYMENT, &database, super::databases::KILL);
     settled(world.hafail);
     for shift in ["+3600s", "-3600s"] {
-        let seen = world.stays("10s", |_| {
+        let seen = world.stays(10, |_| {
             for host in [&database, &leader] {
                 on_host(DEPLOYMENT, host, &format!("echo {shift} > /run/its-clock"));
             }
             if shift == "+3600s" {
                 let hour = "runuser -u postgres -- psql --no-psqlrc -qAt -h /var/run/postgresql -U postgres -c \
                             \"SELECT (extract(epoch FROM clock_timestamp()) > $(date +%s) + 3000)::int\"";
-                let begun = Instant::now();
-                let moved = || on_host(DEPLOYMENT, &database, hour).trim() == "1";
-                while !moved() {
-                    assert!(begun.elapsed() < Duration::from_secs(5), "it was not moved");
-                }
+                until(|| match on_host(DEPLOYMENT, &database, hour).trim() {
+                    "1" => Ok(()),
+                    said => Err(format!("it was not moved: {said}")),
+                });
             }
         });
         assert!(seen.gap() < 3_000, "{seen}");
     }
     // A failover while it is wrong.
-    world.fails_over("20s", |primary| super::cut(primary, &[], 8));
+    world.fails_over(22, |primary| super::cut(primary, &[], 20));
     for (host, unit) in [(&database, "hafail-guard"), (&leader, "hafail-watch")] {
         let script = format!(
             "rm -rf /etc/systemd/system/{unit}.service.d; systemctl daemon-reload; systemctl restart {unit}"
@@ -174,7 +165,7 @@ systemctl daemon-reload; systemctl restart {unit}"
 /// A load balancer of the other site, and with it a member of the store and a
 /// watcher, is gone when the primary dies.
 pub fn a_second_fault_during_another(world: &World<'_>) {
-    let before = world.fails_over("40s", |primary| {
+    let before = world.fails_over(20, |primary| {
         let balancer = format!("{}-lb", site(other(primary)));
         let before = world.failovers();
         account::power_off(DEPLOYMENT, &balancer);

@@ -10,7 +10,7 @@ pub fn leader(hafail: &Hafail) -> String {
 
 /// The service goes on under promises, and nothing is automatic.
 pub fn the_store_loses_its_majority(world: &World<'_>) {
-    let seen = world.stays("16s", |_| {
+    let seen = world.stays(12, |_| {
         for member in ["witness", "site2-lb"] {
             let script = "systemctl stop hafail-etcd; \
                           (sleep 9; systemctl start hafail-etcd) > /dev/null 2>&1 & disown";
@@ -23,9 +23,9 @@ pub fn the_store_loses_its_majority(world: &World<'_>) {
 /// No client notices, the watchers say it, and the two places that are left
 /// still fail over.
 pub fn the_witness_is_lost(world: &World<'_>) {
-    let seen = world.stays("10s", |_| account::power_off(DEPLOYMENT, "witness"));
+    let seen = world.stays(10, |_| account::power_off(DEPLOYMENT, "witness"));
     assert!(seen.gap() < 3_000, "{seen}");
-    world.until_why_says("store-degraded");
+    world.hafail.until_why_says("store-degraded");
     let before = world.hafail.primary();
     account::power_off(DEPLOYMENT, &before);
     world.until_primary_is(super::other(&before));
@@ -37,7 +37,7 @@ pub fn the_witness_is_lost(world: &World<'_>) {
 /// Another watcher goes on with the run of the one that died.
 pub fn the_leader_dies_in_the_middle(world: &World<'_>) {
     let leader = leader(world.hafail);
-    let before = world.fails_over("30s", |primary| {
+    let before = world.fails_over(20, |primary| {
         dies_once_it_says(&leader, "acts act=\"failover");
         account::power_off(DEPLOYMENT, primary);
     });
@@ -52,9 +52,9 @@ pub fn the_leader_dies_after_each_step(world: &World<'_>) {
         step += 1;
         settled(world.hafail);
         let leader = leader(world.hafail);
-        world.fails_over("25s", |primary| {
+        world.fails_over(22, |primary| {
             dies_once_it_says(&leader, &format!("step done .*step={step} "));
-            databases::freeze_guard(primary, 8);
+            databases::freeze_guard(primary, 20);
         });
         let steps = steps_of_the_last_failover(world.hafail);
         eprintln!("      the leader died after step {step} of {steps}");
@@ -88,7 +88,7 @@ fn steps_of_the_last_failover(hafail: &Hafail) -> u64 {
 /// never gone on with by itself.
 fn dies_once_it_says(leader: &str, pattern: &str) {
     let script = format!(
-        "pid={WATCHER}; (timeout 30 journalctl -u hafail-watch -f -n 0 | grep -q -m 1 '{pattern}'; \
+        "pid={WATCHER}; (timeout 120 journalctl -u hafail-watch -f -n 0 | grep -q -m 1 '{pattern}'; \
          kill -STOP $pid; sleep 10; kill -KILL $pid) > /dev/null 2>&1 & disown"
     );
     on_host(DEPLOYMENT, leader, &script);
