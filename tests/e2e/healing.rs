@@ -11,8 +11,10 @@ use super::{
 };
 
 const DEPLOYMENT: &str = "automatic";
-/// Less patience, no acknowledgement of the next failover, and less to run.
-const CHANGES: [(&str, &str); 3] = [
+/// Less patience, no acknowledgement of the next failover, a lease that a busy
+/// machine does not lose, and less to run.
+const CHANGES: [(&str, &str); 4] = [
+    ("  rto: 10s ", "  rto: 14s "),
     ("failover_cooldown: 10m", "failover_cooldown: 1s"),
     ("replicas: 3", "replicas: 1"),
     (
