@@ -1,5 +1,7 @@
 //! The state of a run: the fold of its journal.
 
+use std::sync::Arc;
+
 use crate::{
     ids::{Epoch, Lsn, Timeline},
     plan::{Plan, Planned},
@@ -13,7 +15,7 @@ use super::{Entry, Event, Fact, Outcome, Proof, RunStarted, WritesSeen};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Progress {
     pub run: RunId,
-    pub plan: Plan,
+    pub plan: Arc<Plan>,
     pub shown: String,
     pub epoch: Epoch,
     pub started: String,
@@ -122,7 +124,7 @@ impl Progress {
         Ok(Self {
             run: run.clone(),
             steps: vec![StepState::Pending; plan.steps.len()],
-            plan: plan.clone(),
+            plan: Arc::new(plan.clone()),
             shown: shown.clone(),
             epoch: *epoch,
             started: first.at.clone(),

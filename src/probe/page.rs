@@ -186,5 +186,5 @@ async fn run(store: &dyn Store, id: &RunId) -> (Option<String>, RunLine) {
         outcome: outcome.to_owned(),
         unfinished,
     };
-    (progress.plan.cluster, line)
+    (progress.plan.cluster.clone(), line)
 }

@@ -9,7 +9,7 @@ use crate::{
     ids::{Epoch, HostName},
     journal::{Fact, Facts, Proof},
     order::{GuardStatus, Order, OrderAnswer, OrderRequest},
-    plan::{Kind, Loss},
+    plan::Plan,
     ports::{
         PortError, World,
         store::{RunId, Store},
@@ -25,22 +25,15 @@ pub(super) struct Context<'a> {
     /// Where the lock of this run is.
     pub store: &'a dyn Store,
     pub run: RunId,
-    /// Its name; the keys of the shared store are below it.
-    pub topology: String,
+    /// What the run is to do; the keys of the shared store are below the name
+    /// of its topology.
+    pub plan: Arc<Plan>,
     /// Epoch of orders.
     pub epoch: Epoch,
     /// Epoch of orders after the promotion, or of those that take back.
     pub undo_epoch: Epoch,
     /// The step was begun before, and may have had its effect.
     pub tried_before: bool,
-    /// What the run is for.
-    pub kind: Kind,
-    /// The primary after the run.
-    pub new: HostName,
-    /// The load balancers that the plan sends to it.
-    pub routed: Vec<HostName>,
-    /// What the plan says that it may lose.
-    pub loss: Loss,
     pub facts: Facts,
     pub proof: Option<Proof>,
     /// When a guard last accepted this run, by the monotonic clock.
@@ -218,11 +211,11 @@ impl Context<'_> {
         if seen.is_some_and(|seen| now.saturating_sub(seen) < CURRENT_FOR) {
             return Ok(());
         }
-        let status = self.world.guards.status(&self.new).await?;
+        let status = self.world.guards.status(&self.plan.new).await?;
         if status.epoch > self.undo_epoch {
             return Err(Failure::superseded(format!(
                 "{} has seen epoch {}, this run has {}",
-                self.new, status.epoch, self.epoch
+                self.plan.new, status.epoch, self.epoch
             )));
         }
         self.confirmed();

@@ -26,7 +26,7 @@ const PROOF_OF_REWIND: Duration = Duration::from_secs(60);
 /// primary must find it there: another run may have been quicker.
 pub(super) async fn claim(cx: &Context<'_>, host: &HostName) -> Result<Done, Failure> {
     let obeyed = cx.order(host, Order::Claim, ANSWER).await?;
-    if cx.kind == Kind::Redirect {
+    if cx.plan.kind == Kind::Redirect {
         is_still(host, &obeyed.status, PostgresState::Primary).map_err(|failure| Failure {
             superseded: failure.certain,
             ..failure
@@ -54,17 +54,17 @@ pub(super) async fn prepare(cx: &Context<'_>, host: &HostName) -> Result<Done, F
 
 fn is_as_planned(cx: &Context<'_>, host: &HostName, status: &GuardStatus) -> Result<(), Failure> {
     let timeline = status.postgres.timeline;
-    let wanted = match host == &cx.new {
+    let wanted = match host == &cx.plan.new {
         true => PostgresState::Standby,
         false => PostgresState::Primary,
     };
     is_still(host, status, wanted)?;
     let promoting = cx.facts.promoting.map(|(_, timeline)| timeline);
     if let (Some(candidate), Some(primary)) = (promoting, timeline)
-        && host != &cx.new
+        && host != &cx.plan.new
         && candidate != primary
     {
-        let why = format!("{} is not on timeline {primary} of {host}", cx.new);
+        let why = format!("{} is not on timeline {primary} of {host}", cx.plan.new);
         return Err(Failure::refused(why));
     }
     Ok(())

@@ -132,9 +132,9 @@ fn candidate_is_as_new(cx: &Context<'_>, host: &HostName, fenced: &Done) -> Resu
     let candidate = cx.facts.promoting.map(|(_, timeline)| timeline);
     match (stopped, candidate) {
         (Some(stopped), Some(candidate))
-            if stopped > candidate && !matches!(cx.loss, Loss::Unknown { .. }) =>
+            if stopped > candidate && !matches!(cx.plan.loss, Loss::Unknown { .. }) =>
         {
-            let new = &cx.new;
+            let new = &cx.plan.new;
             Err(Failure::for_good(format!(
                 "{host} was promoted by another run: its log ends on timeline {stopped}, \
                  and that of {new} on {candidate}"
@@ -172,7 +172,7 @@ async fn lacks_no_more(
              --allow-data-loss any permits that"
         ))
     })?;
-    let (new, guards) = (&cx.new, &cx.world.guards);
+    let (new, guards) = (&cx.plan.new, &cx.world.guards);
     let received = guards.status(new).await?.postgres.has();
     let received = received.ok_or_else(|| Failure::again(format!("{new} is no standby now")))?;
     match end.bytes_since(received) {
@@ -222,7 +222,7 @@ async fn by_lease(cx: &Context<'_>, host: &HostName) -> Result<Done, Failure> {
     let Some(quorum) = &cx.world.quorum else {
         return Err(Failure::for_good("there is no shared store"));
     };
-    let shared = Shared::new(Arc::clone(quorum), &cx.topology);
+    let shared = Shared::new(Arc::clone(quorum), &cx.plan.topology);
     let end = cx.world.clock.now() + LEASE;
     loop {
         let state = shared

@@ -102,7 +102,7 @@ async fn spare_writer(cx: &Context<'_>, host: &HostName) -> Result<(), Failure> 
     let Some(quorum) = &cx.world.quorum else {
         return Err(Failure::for_good("there is no shared store"));
     };
-    let shared = Shared::new(Arc::clone(quorum), &cx.topology);
+    let shared = Shared::new(Arc::clone(quorum), &cx.plan.topology);
     let state = shared.state().await;
     let state = state.map_err(|error| Failure::again(error.to_string()))?;
     match state.primary {

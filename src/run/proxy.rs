@@ -73,8 +73,9 @@ fn use_it(backend: Backend, server: &HostName) -> [ProxyOrder; 2] {
 /// Those that do not answer are left to the next try.
 pub(super) async fn use_primary(cx: &Context<'_>) -> Result<(), Failure> {
     cx.still_current().await?;
-    let orders = use_it(Backend::Database, &cx.new);
-    let told = (cx.routed.iter()).map(|lb| cx.world.proxies.tell(lb, &orders));
+    let orders = use_it(Backend::Database, &cx.plan.new);
+    let routed = cx.plan.routed();
+    let told = routed.map(|lb| cx.world.proxies.tell(lb, &orders));
     join_all(told).await;
     Ok(())
 }

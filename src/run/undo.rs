@@ -60,16 +60,16 @@ async fn undemote(cx: &Context<'_>, host: &HostName) -> Result<String, Failure> 
 /// own, without the old primary's guard having heard of it. A candidate that
 /// does not answer is not waited for: nobody serves meanwhile.
 async fn overtaken(cx: &Context<'_>, host: &HostName, old: &Postgres) -> Option<String> {
-    if host == &cx.new {
+    if host == &cx.plan.new {
         return None;
     }
-    let asked = cx.world.guards.status(&cx.new);
+    let asked = cx.world.guards.status(&cx.plan.new);
     let Either::Left((new, _)) = select(asked, cx.world.clock.sleep(ASK)).await else {
         return None;
     };
     let new = new.ok()?.postgres;
     let promoted = new.state == PostgresState::Primary || new.timeline > old.timeline;
-    promoted.then(|| format!("{} was promoted by another run", cx.new))
+    promoted.then(|| format!("{} was promoted by another run", cx.plan.new))
 }
 
 /// Where the old primary cannot serve again, such as because it lost the right
@@ -83,7 +83,7 @@ async fn or_stand_by(
 ) -> Result<String, Failure> {
     match resumed {
         Err(failure) if failure.certain && !failure.superseded && cx.world.quorum.is_some() => {
-            let upstream = cx.new.clone();
+            let upstream = cx.plan.new.clone();
             let order = Order::Follow { upstream };
             let obeyed = cx.order_in(cx.undo_epoch, host, order, START).await?;
             let (why, what) = (failure.why, obeyed.what);
