@@ -1,7 +1,7 @@
 //! The disk under PostgreSQL: full, and hung.
 
 use super::{DEPLOYMENT, GUARD, World, on_host, other, region, settled, site};
-use crate::lab::lab;
+use crate::lab::{lab, until};
 
 const DATA: &str = "/var/lib/hafail";
 const STOP: &str = "systemctl stop hafail-guard; \
@@ -54,11 +54,16 @@ fn on_a_small_disk(world: &World<'_>, story: impl FnOnce(&str)) {
     lab(&["fault", "give-disk", &name, DATA, "--size", "1536"]);
     on_host(DEPLOYMENT, host, "systemctl start hafail-guard");
     settled(world.hafail);
-    let region = region(host);
-    world
-        .hafail
-        .run(&["failover", "--region", region, "--yes"])
-        .with(0);
+    let failover = ["failover", "--region", region(host), "--yes"];
+    // A guard that has just begun is bound for a lease by a promise of an
+    // earlier boot.
+    until(|| {
+        let ended = world.hafail.run(&failover);
+        match ended.code {
+            Some(0) => Ok(()),
+            _ => Err(ended.to_string()),
+        }
+    });
     settled(world.hafail);
 
     story(host);
