@@ -1,7 +1,7 @@
 //! The disk under PostgreSQL: full, and hung.
 
-use super::{DEPLOYMENT, GUARD, World, on_host, other, region, settled, site};
-use crate::lab::{lab, until};
+use super::{DEPLOYMENT, GUARD, World, on_host, other, settled, site};
+use crate::lab::lab;
 
 const DATA: &str = "/var/lib/hafail";
 const STOP: &str = "systemctl stop hafail-guard; \
@@ -54,16 +54,9 @@ fn on_a_small_disk(world: &World<'_>, story: impl FnOnce(&str)) {
     lab(&["fault", "give-disk", &name, DATA, "--size", "1536"]);
     on_host(DEPLOYMENT, host, "systemctl start hafail-guard");
     settled(world.hafail);
-    let failover = ["failover", "--region", region(host), "--yes"];
-    // A guard that has just begun is bound for a lease by a promise of an
-    // earlier boot.
-    until(|| {
-        let ended = world.hafail.run(&failover);
-        match ended.code {
-            Some(0) => Ok(()),
-            _ => Err(ended.to_string()),
-        }
-    });
+    // Refused at first: a guard that has just begun is bound for a lease by a
+    // promise of an earlier boot.
+    world.until_moved_to(host);
     settled(world.hafail);
 
     story(host);
