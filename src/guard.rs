@@ -182,6 +182,7 @@ impl Guard {
             lease,
         };
         guard.stand_back_after_boot()?;
+        guard.keep_promise_over_boot();
         guard.take_over().map_err(|source| GuardError::Directory {
             path: guard.config.path.clone(),
             source,

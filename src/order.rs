@@ -233,7 +233,8 @@ pub enum Order {
     Clone { upstream: HostName },
     /// Nothing but the epoch: older orders are refused from now on.
     Claim,
-    /// CHECKPOINT now, so that a demotion is quick.
+    /// CHECKPOINT now, so that a demotion is quick. Refused by a standby that
+    /// a promise keeps from becoming primary.
     Checkpoint,
     /// Stop PostgreSQL and keep it stopped. Fast: a clean shutdown that sends
     /// all WAL; not clean within the deadline: immediate.

@@ -20,6 +20,8 @@ mod crashes;
 mod divergence;
 #[path = "guard/lease.rs"]
 mod lease;
+#[path = "guard/promises.rs"]
+mod promises;
 #[path = "guard/roles.rs"]
 mod roles;
 #[path = "guard/switchover.rs"]

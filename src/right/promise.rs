@@ -54,6 +54,23 @@ pub struct Standing<'a> {
     pub began: Moment,
 }
 
+impl Promise {
+    /// A promise of an earlier boot, whose clock is gone, as one of this boot:
+    /// it binds for a whole term from `now` on. To be kept instead of it, for
+    /// else each start of a guard would begin that term again.
+    #[must_use]
+    pub fn in_boot(&self, boot: &str, terms: &Terms, now: Moment) -> Self {
+        if self.boot == boot {
+            return self.clone();
+        }
+        Self {
+            until_ms: millis(now + terms.promise()),
+            boot: boot.to_owned(),
+            ..self.clone()
+        }
+    }
+}
+
 impl Standing<'_> {
     /// Whether it may promise, and what it must remember first.
     ///
@@ -82,11 +99,9 @@ impl Standing<'_> {
     #[must_use]
     pub fn bound(&self, terms: &Terms, now: Moment) -> Option<(Moment, &Promise)> {
         let given = self.given?;
-        let until = if given.boot == self.boot {
-            Moment::from_millis(given.until_ms)
-        } else {
-            self.began + terms.promise()
-        };
+        // Where the disk was full it is yet to be kept as one of this boot.
+        let until = given.in_boot(self.boot, terms, self.began).until_ms;
+        let until = Moment::from_millis(until);
         (now < until).then_some((until, given))
     }
 }
@@ -133,6 +148,16 @@ mod tests {
         after.boot = "b2";
         assert_eq!(bound(&after, 12), Some(13));
         assert_eq!(bound(&after, 13), None);
+
+        // Kept at the guard's first start it binds no longer at a later one.
+        let kept = given.in_boot("b2", &terms, after.began);
+        assert_eq!((&kept.to, kept.epoch), (&given.to, given.epoch));
+        let mut later = standing(Some(&kept));
+        later.boot = "b2";
+        later.began = Duration::from_secs(50);
+        assert_eq!(bound(&later, 12), Some(13));
+        assert_eq!(bound(&later, 50), None);
+        assert_eq!(kept.in_boot("b2", &terms, later.began), kept);
     }
 
     #[test]

@@ -180,7 +180,7 @@ impl Context<'_> {
                 let mut failure =
                     Failure::refused(format!("the guard of {host} refused ({id}): {why}"));
                 failure.superseded = id == STALE_EPOCH;
-                failure.retry = id == BUSY;
+                failure.retry = PASSING.contains(&id.as_str());
                 Err(failure)
             }
             OrderAnswer::Failed { why, .. } => {
@@ -248,5 +248,5 @@ impl Context<'_> {
 
 /// The id with which guards refuse older runs.
 const STALE_EPOCH: &str = "stale-epoch";
-/// The same while another order takes its time.
-const BUSY: &str = "busy";
+/// The same while another order takes its time, and while a promise binds.
+const PASSING: [&str; 2] = ["busy", "promised"];

@@ -90,6 +90,7 @@ pub(super) fn start(core: &mut Core, sim: &Sim, host: &HostName) {
     if forgets {
         guard.disk.promise = None;
     }
+    guard.keep_promise_over_boot(&boot_name(boots), &terms);
     guard.held = guard.taken_over(boots);
     let took = guard.held.is_some();
     core.tell(|| format!("the guard of {host} begins; takes the right over: {took}"));
@@ -175,6 +176,13 @@ impl Guard {
                 by_promises: false,
             },
         })
+    }
+
+    fn keep_promise_over_boot(&mut self, boot: &str, terms: &Terms) {
+        let writes = !self.disk.hangs && !self.disk.full;
+        if let Some(given) = self.disk.promise.as_mut().filter(|_| writes) {
+            *given = given.in_boot(boot, terms, self.began);
+        }
     }
 
     /// What the rules of promises need to know of it.
@@ -325,8 +333,12 @@ impl Core {
     }
 
     fn boot_name(&self, host: &HostName) -> String {
-        format!("boot-{}", self.state.machines[host].boots)
+        boot_name(self.state.machines[host].boots)
     }
+}
+
+fn boot_name(boots: u32) -> String {
+    format!("boot-{boots}")
 }
 
 impl State {

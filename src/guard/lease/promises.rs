@@ -68,6 +68,19 @@ impl Guard {
         }
     }
 
+    /// Where that cannot be written, each start of this guard begins the term
+    /// of the promise again, which is as safe.
+    pub(in crate::guard) fn keep_promise_over_boot(&self) {
+        let Some(lease) = &self.lease else { return };
+        let kept = self.store.update(|state| {
+            let given = state.promise.take();
+            state.promise = given.map(|given| given.in_boot(&self.boot, &lease.terms, lease.began));
+        });
+        if let Err(error) = kept {
+            tracing::warn!(%error, "a promise of an earlier boot is not kept as one of this boot");
+        }
+    }
+
     /// `POST /promise`: durable before it is given.
     pub(in crate::guard) async fn promise(
         self: &Arc<Self>,

@@ -122,7 +122,11 @@ impl Guard {
         Claim::new(primary, how, self.store.with(confirming))
     }
 
-    fn not_bound(&self, lease: &Lease) -> Result<(), TakeError> {
+    /// Whether no promise keeps this host from taking the right.
+    ///
+    /// # Errors
+    /// To whom it is bound.
+    pub(in crate::guard) fn not_bound(&self, lease: &Lease) -> Result<(), TakeError> {
         let now = boottime();
         self.standing(lease, false, |standing| {
             match standing.bound(&lease.terms, now) {

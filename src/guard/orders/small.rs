@@ -31,8 +31,15 @@ impl Guard {
         Ok(Done::Unchanged("refuses older runs".to_owned()))
     }
 
+    /// Makes ready for a switchover. A standby that is bound by a promise says
+    /// so now, while the primary still accepts writes.
     pub(super) async fn checkpoint(&self) -> Result<Done> {
         self.require_running()?;
+        if let Some(lease) = &self.lease
+            && self.may_write().is_err()
+        {
+            self.not_bound(lease)?;
+        }
         // On a connection of its own: it takes long, and the kept one must
         // stay free for looking.
         let session = Session::open(&self.config, "postgres", CONNECT).await?;

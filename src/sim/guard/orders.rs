@@ -95,6 +95,9 @@ impl Program {
                 self.right_first(epoch, How::GoOn).await
             }
             Order::Resume { .. } => self.right_first(epoch, How::GoOn).await,
+            Order::Checkpoint if self.state() == PostgresState::Standby => {
+                self.sim.lock().not_bound(&self.host, &self.terms)
+            }
             _ => Ok(()),
         };
         if let Err(NotGot { id, why }) = before {

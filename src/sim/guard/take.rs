@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use crate::{
     coordination::{Claim, How, NotTaken, Primary, Right},
-    ids::Epoch,
-    right::Holding,
+    ids::{Epoch, HostName},
+    right::{Holding, Terms},
 };
 
-use super::{super::mutation::Mutation, Held, Program};
+use super::{
+    super::{Core, mutation::Mutation},
+    Held, Program,
+};
 
 /// Why this host does not get the right: the id of a refusal, or none where
 /// it failed and may go through later.
@@ -30,6 +33,21 @@ impl From<NotTaken> for NotGot {
         let id = error.refusal();
         let why = error.to_string();
         Self { id, why }
+    }
+}
+
+impl Core {
+    /// Whether no promise keeps a host from taking the right.
+    pub(super) fn not_bound(&self, host: &HostName, terms: &Terms) -> Result<(), NotGot> {
+        let boot = self.boot_name(host);
+        let standing = self.state.guards[host].standing(false, &boot);
+        match standing.bound(terms, self.deadline_clock(host)) {
+            Some((_, promise)) => Err(NotGot {
+                id: Some("promised"),
+                why: format!("bound by a promise to {}", promise.to),
+            }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -58,14 +76,7 @@ impl Program {
     async fn take_in_turn(&self, epoch: Epoch, how: How) -> Result<(), NotGot> {
         let held = {
             let core = self.sim.lock();
-            let boot = core.boot_name(&self.host);
-            let now = core.deadline_clock(&self.host);
-            let standing = core.state.guards[&self.host].standing(false, &boot);
-            if let Some((_, promise)) = standing.bound(&self.terms, now) {
-                let why = format!("bound by a promise to {}", promise.to);
-                let id = Some("promised");
-                return Err(NotGot { id, why });
-            }
+            core.not_bound(&self.host, &self.terms)?;
             core.held(&self.host).cloned()
         };
         let Some(held) = held else {

@@ -1,6 +1,6 @@
 //! The disk under PostgreSQL: full, and hung.
 
-use super::{DEPLOYMENT, GUARD, World, on_host, other, settled, site};
+use super::{DEPLOYMENT, GUARD, World, on_host, other, region, settled, site};
 use crate::lab::lab;
 
 const DATA: &str = "/var/lib/hafail";
@@ -54,9 +54,9 @@ fn on_a_small_disk(world: &World<'_>, story: impl FnOnce(&str)) {
     lab(&["fault", "give-disk", &name, DATA, "--size", "1536"]);
     on_host(DEPLOYMENT, host, "systemctl start hafail-guard");
     settled(world.hafail);
-    // Refused at first: a guard that has just begun is bound for a lease by a
-    // promise of an earlier boot.
-    world.until_moved_to(host);
+    // Its guard has just begun: bound by a promise, it is waited for.
+    let failover = ["failover", "--region", region(host), "--yes"];
+    world.hafail.run(&failover).with(0);
     settled(world.hafail);
 
     story(host);

@@ -1,0 +1,101 @@
+//! What a primary whose store is lost gets from its peers, and how long it
+//! binds them.
+
+use std::time::Instant;
+
+use hafail::order::{GuardStatus, Order, PostgresState};
+use rustix::process::Signal;
+
+use crate::{
+    harness::with_hosts,
+    lease::{TTL, coordinated, wait_dead},
+};
+
+const PROMOTE: Order = Order::Promote {
+    at_least: None,
+    in_sync: false,
+};
+
+fn by_promises(status: &GuardStatus) -> bool {
+    let lease = status.lease.as_ref();
+    lease.is_some_and(|lease| lease.by_promises)
+}
+
+#[test]
+fn writes_go_on_under_promises_while_the_store_is_lost_and_end_with_the_peer() {
+    with_hosts(2, async |mut hosts| {
+        coordinated(&mut hosts).await;
+        let store = hosts.store.as_mut().unwrap();
+        store.members[0].stop();
+        store.members[1].stop();
+        hosts.wait(0, "by promises", by_promises).await;
+        let begin = Instant::now();
+        let mut n = 0;
+        while begin.elapsed() < 2 * TTL {
+            n += 1;
+            hosts.insert(0, n, n).await;
+        }
+        // A peer that promised is bound, even when it is asked nicely.
+        hosts.next_epoch();
+        assert_eq!(hosts.refused(1, PROMOTE).await, "promised");
+        // A switchover hears of it before the primary is stopped.
+        assert_eq!(hosts.refused(1, Order::Checkpoint).await, "promised");
+        hosts.done(0, Order::Checkpoint).await;
+
+        // The store comes back: the same primary takes its right anew.
+        for member in &hosts.store.as_ref().unwrap().members[..2] {
+            member.resume();
+        }
+        hosts
+            .wait(0, "by the store", |status| !by_promises(status))
+            .await;
+        hosts.insert(0, n + 1, n + 1).await;
+
+        // Without the store and the peer nobody may write.
+        for member in &hosts.store.as_ref().unwrap().members[..2] {
+            member.stop();
+        }
+        hosts.nodes[1].signal_guard(Signal::STOP);
+        let begin = Instant::now();
+        wait_dead(&hosts, 0).await;
+        assert!(begin.elapsed() < TTL, "{:?}", begin.elapsed());
+        for member in &hosts.store.as_ref().unwrap().members[..2] {
+            member.resume();
+        }
+        hosts.nodes[1].signal_guard(Signal::CONT);
+        hosts
+    });
+}
+
+/// Only the first guard of a boot begins the term of an earlier one anew.
+#[test]
+fn a_promise_of_an_earlier_boot_binds_for_one_term() {
+    with_hosts(2, async |mut hosts| {
+        coordinated(&mut hosts).await;
+        let store = hosts.store.as_mut().unwrap();
+        store.members[0].stop();
+        store.members[1].stop();
+        hosts.wait(0, "by promises", by_promises).await;
+        for member in &hosts.store.as_ref().unwrap().members[..2] {
+            member.resume();
+        }
+        hosts
+            .wait(0, "by the store", |status| !by_promises(status))
+            .await;
+
+        hosts.nodes[1].power_off();
+        std::fs::write(hosts.nodes[1].directory.join("boot_id"), "second boot\n").unwrap();
+        hosts.nodes[1].start_guard(&[]).await;
+        hosts.wait_state(1, PostgresState::Standby).await;
+        hosts.next_epoch();
+        while hosts.refused(1, PROMOTE).await == "promised" {
+            tokio::time::sleep(TTL / 10).await;
+        }
+
+        hosts.nodes[1].stop_guard();
+        hosts.nodes[1].start_guard(&[]).await;
+        hosts.wait_state(1, PostgresState::Standby).await;
+        assert_eq!(hosts.refused(1, PROMOTE).await, "lease-held");
+        hosts
+    });
+}
