@@ -123,6 +123,7 @@ pub(super) async fn follow(
         if follows(&queues.status(host).await?, master) {
             return Ok(());
         }
+        end_circle(cx, host, master).await?;
         Err(Failure::again(format!(
             "{host} has no link to {master} yet"
         )))
@@ -131,6 +132,21 @@ pub(super) async fn follow(
     cx.holds_lock()?;
     queues.require_confirmation(master, true).await?;
     Ok(Done::new(true, format!("{host} copies {master}")))
+}
+
+/// A late order of an older run may have made the master a copy of its copy:
+/// nobody takes votes then, and neither gets a link to the other.
+async fn end_circle(cx: &Context<'_>, host: &HostName, master: &HostName) -> Result<(), Failure> {
+    let queues = &cx.world.queues;
+    if is_copy_of(&queues.status(master).await?, host) {
+        cx.holds_lock()?;
+        queues.promote(master).await?;
+    }
+    Ok(())
+}
+
+fn is_copy_of(status: &QueueStatus, master: &HostName) -> bool {
+    matches!(&status.role, QueueRole::Replica { of, .. } if of == master.as_str())
 }
 
 fn follows(status: &QueueStatus, master: &HostName) -> bool {

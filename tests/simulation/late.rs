@@ -39,6 +39,27 @@ fn a_late_order_at_a_load_balancer_does_not_keep_a_run_open() {
     }
 }
 
+/// Queues know no epochs either: an order of an older run, come late, makes the
+/// new active queue a copy of its copy.
+#[test]
+fn a_late_order_at_a_queue_does_not_keep_a_run_open() {
+    let (sim, ann) = Scenario::Switchover(Synchronous).prepare();
+    let late = async {
+        let copies = |name, master| sim.lock().state.queues[&host(name)].of == master;
+        while !copies("site2-queue", None) {
+            sim.sleep(seconds(1) / 1000).await;
+        }
+        let mut core = sim.lock();
+        core.state.queues.get_mut(&host("site2-queue")).unwrap().of = Some(host("site1-queue"));
+    };
+    let (answer, ()) = sim
+        .run(join(ann.failover(&plain("us-east-1", None)), late))
+        .unwrap();
+    let story = sim.lock().story();
+    assert_eq!(answer.outcome(), Some(Outcome::Succeeded), "{story}");
+    all_is_well(&sim, &[&ann], "at the end");
+}
+
 /// A primary that nobody reaches through a load balancer is close to its
 /// standby when Ann looks, and goes on until it is fenced.
 #[test]
