@@ -25,6 +25,8 @@ const LEASE: Duration = Duration::from_secs(60);
 /// Between two looks when nothing is heard of a change.
 const GLANCE: Duration = Duration::from_secs(1);
 const TRACE: Duration = Duration::from_secs(2);
+/// How long the old primary may take to say what it is before it is stopped.
+const ASK: Duration = Duration::from_secs(1);
 const EQUALITY: Duration = Duration::from_secs(5);
 
 /// After a clean stop: the candidate has all of the old primary's log, and the
@@ -100,7 +102,8 @@ pub(super) async fn fence(
         };
         match result {
             Ok(mut done) => {
-                candidate_is_as_new(cx, host, &done)?;
+                let timeline = stopped_at(&done).map(|(_, timeline)| timeline);
+                candidate_is_as_new(cx, host, timeline)?;
                 if let Some(bytes) = lacks_at_most {
                     lacks_no_more(cx, host, &done, seen, bytes).await?;
                 }
@@ -127,18 +130,62 @@ pub(super) async fn fence(
 /// Another run may have promoted the host meanwhile: what it has accepted since
 /// is no part of the loss that the plan was judged by. `Unknown` is permitted
 /// by the operator alone.
-fn candidate_is_as_new(cx: &Context<'_>, host: &HostName, fenced: &Done) -> Result<(), Failure> {
-    let stopped = stopped_at(fenced).map(|(_, timeline)| timeline);
+fn candidate_is_as_new(
+    cx: &Context<'_>,
+    host: &HostName,
+    timeline: Option<Timeline>,
+) -> Result<(), Failure> {
     let candidate = cx.facts.promoting.map(|(_, timeline)| timeline);
-    match (stopped, candidate) {
-        (Some(stopped), Some(candidate))
-            if stopped > candidate && !matches!(cx.plan.loss, Loss::Unknown { .. }) =>
-        {
+    match (timeline, candidate) {
+        (Some(timeline), Some(candidate)) if timeline > candidate && !any_loss_is_permitted(cx) => {
             let new = &cx.plan.new;
             Err(Failure::for_good(format!(
-                "{host} was promoted by another run: its log ends on timeline {stopped}, \
+                "{host} was promoted by another run: its log ends on timeline {timeline}, \
                  and that of {new} on {candidate}"
             )))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn any_loss_is_permitted(cx: &Context<'_>) -> bool {
+    matches!(cx.plan.loss, Loss::Unknown { .. })
+}
+
+/// The same, before the machine of the host is stopped, which then says no
+/// more: it says so itself as long as it is heard, and the other run has left
+/// its trace where it stopped the machine of the candidate.
+async fn nobody_else_promoted(
+    cx: &Context<'_>,
+    host: &HostName,
+    machine: &Machine,
+) -> Result<(), Failure> {
+    if any_loss_is_permitted(cx) {
+        return Ok(());
+    }
+    let timeline = async {
+        if machine.is_down() {
+            return None;
+        }
+        let asked = cx.world.guards.status(host);
+        match select(asked, cx.world.clock.sleep(ASK)).await {
+            Either::Left((status, _)) => status.ok()?.postgres.timeline,
+            Either::Right(_) => None,
+        }
+    };
+    let new = &cx.plan.new;
+    let (timeline, candidate) = futures::join!(timeline, cx.world.machines.state(new));
+    candidate_is_as_new(cx, host, timeline).map_err(|failure| Failure::superseded(failure.why))?;
+    let deposed = match candidate {
+        Ok(machine) => machine.deposed,
+        Err(PortError::Absent { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    match deposed {
+        Some(theirs) if theirs.epoch >= cx.epoch && theirs.run != cx.run.0 => {
+            let what = format!("the machine of {new}");
+            let (ours, seen) = (cx.epoch, theirs.epoch);
+            Err(PortError::StaleEpoch { what, ours, seen }.into())
         }
         _ => Ok(()),
     }
@@ -261,6 +308,7 @@ fn gone(host: &HostName, state: &State) -> Result<Done, Failure> {
 async fn by_machine(cx: &Context<'_>, host: &HostName) -> Result<Done, Failure> {
     let machines = &cx.world.machines;
     let before = machines.state(host).await?;
+    nobody_else_promoted(cx, host, &before).await?;
     let changed = !before.is_down();
     let power_off = async {
         if changed {

@@ -14,7 +14,7 @@ use hafail::{
     topology::Replication,
 };
 
-use super::scenario::{Scenario, all_is_well, host, seconds, signature, told};
+use super::scenario::{Scenario, all_is_well, host, seconds, signature, site, told};
 
 /// Hosts whose PostgreSQL accepts writes.
 fn primaries(sim: &Sim) -> usize {
@@ -121,6 +121,50 @@ fn a_failover_gives_up_where_another_run_promoted_whom_it_fences() {
     let state = sim.lock().state.databases[&host("site2-db")].state;
     assert_eq!(state, PostgresState::Primary, "{story}");
     all_is_well(&sim, &[&ann, &ben], "at the end");
+}
+
+/// Ann's machine dies before her run has fenced anybody. Ben fails over the
+/// other way, out of the site of her candidate, which heard nothing of it; then
+/// she goes on with her run.
+#[test]
+fn a_failover_gives_up_where_another_run_promoted_whom_it_powers_off() {
+    for is_off in [false, true] {
+        let (sim, ann) = Scenario::Switchover(Replication::Synchronous).prepare();
+        let ben = Operator::new(&sim, "ben");
+        let set = |fault: Fault, on| fault.set(&mut sim.lock(), on);
+        set(Fault::HostDown(host("site1-db")), true);
+        ann.store.crash_at(CrashPoint {
+            record: 3,
+            durable: true,
+        });
+        let gone = sim.run(ann.failover(&plain("us-east-1", None)));
+        ann.store.process_died();
+        assert!(gone.is_none(), "{}", sim.lock().story());
+        set(Fault::HostDown(host("site1-db")), false);
+        sim.pass(seconds(5));
+
+        set(Fault::SiteDown(site("site2")), true);
+        sim.pass(seconds(2));
+        let his = sim.run(ben.failover(&plain("eu-west-1", None))).unwrap();
+        assert_eq!(
+            his.outcome(),
+            Some(Outcome::Succeeded),
+            "{}",
+            sim.lock().story()
+        );
+        set(Fault::SiteDown(site("site2")), false);
+        set(Fault::HostDown(host("site2-db")), false);
+        sim.pass(seconds(5));
+
+        if is_off {
+            set(Fault::HostDown(host("site1-db")), true);
+        }
+        let hers = sim.run(ann.resume(false)).unwrap();
+        let story = sim.lock().story();
+        assert_eq!(hers.outcome(), Some(Outcome::Superseded), "{story}");
+        set(Fault::HostDown(host("site1-db")), false);
+        all_is_well(&sim, &[&ann, &ben], "at the end");
+    }
 }
 
 /// Ann is about to send a load balancer after the primary when Ben hands over.
