@@ -175,18 +175,6 @@ impl World<'_> {
         });
     }
 
-    /// By hand, and again as long as it is refused.
-    fn until_moved_to(&self, host: &str) {
-        let failover = ["failover", "--region", region(host), "--yes"];
-        until(|| {
-            let ended = self.hafail.run(&failover);
-            match ended.code {
-                Some(0) => Ok(()),
-                _ => Err(ended.to_string()),
-            }
-        });
-    }
-
     /// How many failovers have ended.
     fn failovers(&self) -> usize {
         let history = self.hafail.run(&["history"]).with(0).json();

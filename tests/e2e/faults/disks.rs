@@ -54,9 +54,11 @@ fn on_a_small_disk(world: &World<'_>, story: impl FnOnce(&str)) {
     lab(&["fault", "give-disk", &name, DATA, "--size", "1536"]);
     on_host(DEPLOYMENT, host, "systemctl start hafail-guard");
     settled(world.hafail);
-    // Its guard has just begun: bound by a promise, it is waited for.
-    let failover = ["failover", "--region", region(host), "--yes"];
-    world.hafail.run(&failover).with(0);
+    let region = region(host);
+    world
+        .hafail
+        .run(&["failover", "--region", region, "--yes"])
+        .with(0);
     settled(world.hafail);
 
     story(host);

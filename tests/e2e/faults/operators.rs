@@ -29,8 +29,15 @@ pub fn nothing_is_done_while_paused(world: &World<'_>) {
         .run(&["pause", "--for", "2m", "--why", "by hand"])
         .with(0);
     account::power_off(DEPLOYMENT, other(&before));
+    let failover = ["failover", "--region", region(&before), "--yes"];
     // Refused as long as the lease of the dead one holds.
-    world.until_moved_to(&before);
+    until(|| {
+        let ended = world.hafail.run(&failover);
+        match ended.code {
+            Some(0) => Ok(()),
+            _ => Err(ended.to_string()),
+        }
+    });
     assert_eq!(world.hafail.primary(), before);
     world.hafail.run(&["pause", "--end"]).with(0);
     account::power_on(DEPLOYMENT, other(&before));
