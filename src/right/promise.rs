@@ -29,6 +29,23 @@ pub struct Promise {
     pub boot: String,
 }
 
+impl Promise {
+    /// A promise of an earlier boot, whose clock is gone, as one of this boot:
+    /// it binds for a whole term from `now` on. To be kept instead of it, for
+    /// else each start of a guard would begin that term again.
+    #[must_use]
+    pub fn in_boot(&self, boot: &str, terms: &Terms, now: Moment) -> Self {
+        if self.boot == boot {
+            return self.clone();
+        }
+        Self {
+            until_ms: millis(now + terms.promise()),
+            boot: boot.to_owned(),
+            ..self.clone()
+        }
+    }
+}
+
 /// Why a guard does not promise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -52,23 +69,6 @@ pub struct Standing<'a> {
     /// When this guard's process began, or later: a promise of an earlier
     /// boot, whose clock is gone, counts from here.
     pub began: Moment,
-}
-
-impl Promise {
-    /// A promise of an earlier boot, whose clock is gone, as one of this boot:
-    /// it binds for a whole term from `now` on. To be kept instead of it, for
-    /// else each start of a guard would begin that term again.
-    #[must_use]
-    pub fn in_boot(&self, boot: &str, terms: &Terms, now: Moment) -> Self {
-        if self.boot == boot {
-            return self.clone();
-        }
-        Self {
-            until_ms: millis(now + terms.promise()),
-            boot: boot.to_owned(),
-            ..self.clone()
-        }
-    }
 }
 
 impl Standing<'_> {

@@ -5,6 +5,8 @@ use std::{
     time::Duration,
 };
 
+use futures::future::{Either, select};
+
 use crate::{
     ids::{Epoch, HostName},
     journal::{Fact, Facts, Proof},
@@ -18,6 +20,8 @@ use crate::{
 
 /// Knowledge of being the current run is good for so long.
 const CURRENT_FOR: Duration = Duration::from_secs(5);
+/// How long a guard may take to say what it is where it is not waited for.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// What a step has at hand.
 pub(super) struct Context<'a> {
@@ -199,6 +203,16 @@ impl Context<'_> {
             Err(Failure::refused(
                 "the lock is not surely held any more: another runner may go on",
             ))
+        }
+    }
+
+    /// What a guard says of itself, where it does so at once: one that is
+    /// silent is not waited for.
+    pub async fn says_at_once(&self, host: &HostName) -> Option<GuardStatus> {
+        let asked = self.world.guards.status(host);
+        match select(asked, self.world.clock.sleep(AT_ONCE)).await {
+            Either::Left((status, _)) => status.ok(),
+            Either::Right(_) => None,
         }
     }
 

@@ -25,8 +25,6 @@ const LEASE: Duration = Duration::from_secs(60);
 /// Between two looks when nothing is heard of a change.
 const GLANCE: Duration = Duration::from_secs(1);
 const TRACE: Duration = Duration::from_secs(2);
-/// How long the old primary may take to say what it is before it is stopped.
-const ASK: Duration = Duration::from_secs(1);
 const EQUALITY: Duration = Duration::from_secs(5);
 
 /// After a clean stop: the candidate has all of the old primary's log, and the
@@ -164,13 +162,9 @@ async fn nobody_else_promoted(
         return Ok(());
     }
     let timeline = async {
-        if machine.is_down() {
-            return None;
-        }
-        let asked = cx.world.guards.status(host);
-        match select(asked, cx.world.clock.sleep(ASK)).await {
-            Either::Left((status, _)) => status.ok()?.postgres.timeline,
-            Either::Right(_) => None,
+        match machine.is_down() {
+            true => None,
+            false => cx.says_at_once(host).await?.postgres.timeline,
         }
     };
     let new = &cx.plan.new;
@@ -183,12 +177,17 @@ async fn nobody_else_promoted(
     };
     match deposed {
         Some(theirs) if theirs.epoch >= cx.epoch && theirs.run != cx.run.0 => {
-            let what = format!("the machine of {new}");
-            let (ours, seen) = (cx.epoch, theirs.epoch);
-            Err(PortError::StaleEpoch { what, ours, seen }.into())
+            Err(overtaken(cx, new, &theirs))
         }
         _ => Ok(()),
     }
+}
+
+/// Another run, which is no older, has left this trace on the machine of the host.
+fn overtaken(cx: &Context<'_>, host: &HostName, theirs: &Trace) -> Failure {
+    let what = format!("the machine of {host}");
+    let (ours, seen) = (cx.epoch, theirs.epoch);
+    PortError::StaleEpoch { what, ours, seen }.into()
 }
 
 /// Where the log of a primary ends now.
@@ -350,11 +349,7 @@ async fn leave_trace(cx: &Context<'_>, host: &HostName, machine: &Machine) -> Re
     };
     match &machine.deposed {
         Some(theirs) if theirs == &ours => Ok(()),
-        Some(theirs) if theirs.epoch >= ours.epoch => {
-            let what = format!("the machine of {host}");
-            let (ours, seen) = (ours.epoch, theirs.epoch);
-            Err(PortError::StaleEpoch { what, ours, seen }.into())
-        }
+        Some(theirs) if theirs.epoch >= ours.epoch => Err(overtaken(cx, host, theirs)),
         _ => {
             cx.holds_lock()?;
             Ok(cx.world.machines.depose(host, &ours).await?)

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use futures::future::{Either, select};
-
 use crate::{
     ids::HostName,
     order::{GuardStatus, Order, Postgres, PostgresState, WantedRole},
@@ -19,8 +17,6 @@ use super::{
 const PATIENCE: Duration = Duration::from_secs(30);
 const ANSWER: Duration = Duration::from_secs(10);
 const START: Duration = Duration::from_secs(20);
-/// How long the candidate may take to say what it is.
-const ASK: Duration = Duration::from_secs(1);
 
 /// Undoes a step, tried again until it is done or the time is over. Answers
 /// what was done.
@@ -63,11 +59,7 @@ async fn overtaken(cx: &Context<'_>, host: &HostName, old: &Postgres) -> Option<
     if host == &cx.plan.new {
         return None;
     }
-    let asked = cx.world.guards.status(&cx.plan.new);
-    let Either::Left((new, _)) = select(asked, cx.world.clock.sleep(ASK)).await else {
-        return None;
-    };
-    let new = new.ok()?.postgres;
+    let new = cx.says_at_once(&cx.plan.new).await?.postgres;
     let promoted = new.state == PostgresState::Primary || new.timeline > old.timeline;
     promoted.then(|| format!("{} was promoted by another run", cx.plan.new))
 }

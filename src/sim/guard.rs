@@ -179,7 +179,7 @@ impl Guard {
     }
 
     fn keep_promise_over_boot(&mut self, boot: &str, terms: &Terms) {
-        let writes = !self.disk.hangs && !self.disk.full;
+        let writes = self.disk.takes_writes();
         if let Some(given) = self.disk.promise.as_mut().filter(|_| writes) {
             *given = given.in_boot(boot, terms, self.began);
         }

@@ -7,7 +7,8 @@ use hafail::order::{GuardStatus, Order, PostgresState};
 use rustix::process::Signal;
 
 use crate::{
-    harness::with_hosts,
+    cluster::Member,
+    harness::{Hosts, with_hosts},
     lease::{TTL, coordinated, wait_dead},
 };
 
@@ -21,14 +22,35 @@ fn by_promises(status: &GuardStatus) -> bool {
     lease.is_some_and(|lease| lease.by_promises)
 }
 
+/// Two of the store's three members.
+fn most(hosts: &Hosts) -> &[Member] {
+    &hosts.store.as_ref().unwrap().members[..2]
+}
+
+fn stop_most(hosts: &Hosts) {
+    most(hosts).iter().for_each(Member::stop);
+}
+
+fn resume_most(hosts: &Hosts) {
+    most(hosts).iter().for_each(Member::resume);
+}
+
+async fn store_is_lost(hosts: &Hosts) {
+    stop_most(hosts);
+    hosts.wait(0, "by promises", by_promises).await;
+}
+
+async fn store_is_back(hosts: &Hosts) {
+    resume_most(hosts);
+    let by_store = |status: &GuardStatus| !by_promises(status);
+    hosts.wait(0, "by the store", by_store).await;
+}
+
 #[test]
 fn writes_go_on_under_promises_while_the_store_is_lost_and_end_with_the_peer() {
     with_hosts(2, async |mut hosts| {
         coordinated(&mut hosts).await;
-        let store = hosts.store.as_mut().unwrap();
-        store.members[0].stop();
-        store.members[1].stop();
-        hosts.wait(0, "by promises", by_promises).await;
+        store_is_lost(&hosts).await;
         let begin = Instant::now();
         let mut n = 0;
         while begin.elapsed() < 2 * TTL {
@@ -43,25 +65,16 @@ fn writes_go_on_under_promises_while_the_store_is_lost_and_end_with_the_peer() {
         hosts.done(0, Order::Checkpoint).await;
 
         // The store comes back: the same primary takes its right anew.
-        for member in &hosts.store.as_ref().unwrap().members[..2] {
-            member.resume();
-        }
-        hosts
-            .wait(0, "by the store", |status| !by_promises(status))
-            .await;
+        store_is_back(&hosts).await;
         hosts.insert(0, n + 1, n + 1).await;
 
         // Without the store and the peer nobody may write.
-        for member in &hosts.store.as_ref().unwrap().members[..2] {
-            member.stop();
-        }
+        stop_most(&hosts);
         hosts.nodes[1].signal_guard(Signal::STOP);
         let begin = Instant::now();
         wait_dead(&hosts, 0).await;
         assert!(begin.elapsed() < TTL, "{:?}", begin.elapsed());
-        for member in &hosts.store.as_ref().unwrap().members[..2] {
-            member.resume();
-        }
+        resume_most(&hosts);
         hosts.nodes[1].signal_guard(Signal::CONT);
         hosts
     });
@@ -72,16 +85,8 @@ fn writes_go_on_under_promises_while_the_store_is_lost_and_end_with_the_peer() {
 fn a_promise_of_an_earlier_boot_binds_for_one_term() {
     with_hosts(2, async |mut hosts| {
         coordinated(&mut hosts).await;
-        let store = hosts.store.as_mut().unwrap();
-        store.members[0].stop();
-        store.members[1].stop();
-        hosts.wait(0, "by promises", by_promises).await;
-        for member in &hosts.store.as_ref().unwrap().members[..2] {
-            member.resume();
-        }
-        hosts
-            .wait(0, "by the store", |status| !by_promises(status))
-            .await;
+        store_is_lost(&hosts).await;
+        store_is_back(&hosts).await;
 
         hosts.nodes[1].power_off();
         std::fs::write(hosts.nodes[1].directory.join("boot_id"), "second boot\n").unwrap();

@@ -23,6 +23,12 @@ pub struct Disk {
     pub full: bool,
 }
 
+impl Disk {
+    pub(super) fn takes_writes(&self) -> bool {
+        !self.hangs && !self.full
+    }
+}
+
 impl State {
     /// PostgreSQL there cannot write.
     #[must_use]
@@ -38,7 +44,8 @@ impl State {
 
     /// PostgreSQL can start there, and a standby receive.
     pub(in crate::sim) fn takes_writes(&self, host: &HostName) -> bool {
-        !self.disk_hangs(host) && !self.disk_is_full(host)
+        let guard = self.guards.get(host);
+        guard.is_none_or(|guard| guard.disk.takes_writes())
     }
 }
 

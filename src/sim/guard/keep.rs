@@ -255,7 +255,7 @@ fn promise_at(
             let guard = core.guard(&host);
             if guard.turn {
                 Err(NoPromise::Primary)
-            } else if guard.disk.hangs || guard.disk.full {
+            } else if !guard.disk.takes_writes() {
                 Err(NoPromise::Forgetful)
             } else {
                 let answer = guard.standing(takes, &boot).promise(&ask, now);
