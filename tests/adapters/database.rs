@@ -8,7 +8,7 @@ use hafail::{
         secrets::Vault,
     },
     load::{
-        account::{Account, Found},
+        account::{Account, Answer, Found},
         ledger::Ledger,
         writer::{Sessions, Settings, write},
     },
@@ -145,12 +145,18 @@ impl Database {
         SiteWriters::new(remote, login, 5000, balancers)
     }
 
-    /// Ends the server without any shutdown.
+    /// Ends the server without any shutdown, and waits until all of it is
+    /// gone: no other starts beside what is left.
     fn power_cut(&mut self) {
-        let pid = std::fs::read_to_string(self.folder.path().join("data/postmaster.pid")).unwrap();
-        let pid = pid.lines().next().unwrap().to_owned();
+        let pid = self.postmaster().expect("it runs");
         run(Command::new("kill").args(["-QUIT", &pid]));
-        self.program.kill();
+        self.program.wait();
+    }
+
+    fn postmaster(&self) -> Option<String> {
+        let file = self.folder.path().join("data/postmaster.pid");
+        let text = std::fs::read_to_string(file).ok()?;
+        text.lines().next().map(ToOwned::to_owned)
     }
 
     fn start_again(&mut self) {
@@ -160,11 +166,7 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        let file = self.folder.path().join("data/postmaster.pid");
-        if let Some(pid) = std::fs::read_to_string(file)
-            .ok()
-            .and_then(|text| text.lines().next().map(ToOwned::to_owned))
-        {
+        if let Some(pid) = self.postmaster() {
             let _ = Command::new("kill").args(["-QUIT", &pid]).output();
         }
     }
@@ -210,19 +212,23 @@ async fn commits_survive_a_crash_and_the_gap_is_measured() {
         commits: None,
         duration: Some(BOUND),
     };
-    let (stopping, mut crashed, mut after) = (stop.clone(), false, 0);
+    let (mut accepted, mut down, mut up_again) = (0, false, false);
     let sent = write(&settings, &sessions, &stop, |sent| {
-        let accepted = sent.answer == hafail::load::account::Answer::Accepted;
-        if sent.n == 50 {
-            database.power_cut();
-        } else if !accepted && !crashed {
-            crashed = true;
-            database.start_again();
-        } else if crashed && accepted {
-            after += 1;
-            if after == 50 {
-                stopping.cancel();
+        if sent.answer != Answer::Accepted {
+            if down && !up_again {
+                database.start_again();
+                up_again = true;
             }
+            return;
+        }
+        accepted += 1;
+        match accepted {
+            50 => {
+                database.power_cut();
+                down = true;
+            }
+            100 => stop.cancel(),
+            _ => {}
         }
     })
     .await;

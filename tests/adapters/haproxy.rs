@@ -10,7 +10,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::local::{Loopback, Program, free_port, host, listens, until};
+use crate::local::{Loopback, Program, free_port, host, until};
 
 /// HAProxy with a backend as deployments have it: checked by HTTP, while the
 /// traffic is plain TCP.
@@ -61,12 +61,15 @@ impl Balancer {
         let file = folder.path().join("haproxy.cfg");
         std::fs::write(&file, config).unwrap();
         let program = Program::start(Command::new("haproxy").arg("-db").arg("-f").arg(&file));
-        listens(port).await;
-        let remote = Arc::new(Loopback::default());
+        let api = RuntimeApi::new(Arc::new(Loopback::default()), socket.display().to_string());
+        until("HAProxy answers", || async {
+            api.status(&host("lb")).await.is_ok()
+        })
+        .await;
         Self {
             _program: program,
             _folder: folder,
-            api: RuntimeApi::new(remote, socket.display().to_string()),
+            api,
             port,
         }
     }

@@ -116,10 +116,7 @@ async fn roles_lengths_and_pauses() {
     assert_eq!(master.role, QueueRole::Master { replicas: 1 });
 
     // A paused queue holds writers, answers readers, and lets go on order.
-    queues
-        .pause_writes(&active, Duration::from_secs(20))
-        .await
-        .unwrap();
+    queues.pause_writes(&active, BOUND).await.unwrap();
     let mut held =
         tokio::spawn(async move { push("b").query_async::<u64>(&mut writer).await.unwrap() });
     let waiting = tokio::time::timeout(Duration::from_millis(200), &mut held).await;
@@ -163,12 +160,12 @@ async fn a_connection_that_went_silent_is_not_used_again() {
 
     before.program.signal(Signal::STOP);
     remote.0.store(after.port, Ordering::Relaxed);
-    let glance = || tokio::time::timeout(Duration::from_secs(1), queues.status(&queue));
+    let glance = tokio::time::timeout(Duration::from_secs(1), queues.status(&queue));
     assert!(
-        glance().await.is_err(),
+        glance.await.is_err(),
         "nobody answers on the old connection"
     );
-    glance().await.expect("a new connection").unwrap();
+    queues.status(&queue).await.expect("a new connection");
 }
 
 #[tokio::test]

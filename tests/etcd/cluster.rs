@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    net::TcpListener,
     path::Path,
     process::Command,
     sync::Arc,
@@ -20,7 +19,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::{
-    local::{Loopback, Program, host},
+    local::{BOUND, Loopback, Program, free_port, host},
     pki::Authority,
 };
 
@@ -28,13 +27,10 @@ use crate::{
 pub const DEADLINE: Duration = Duration::from_millis(1500);
 /// What a busy machine may add to a bound.
 pub const GRACE: Duration = Duration::from_millis(500);
-/// Elections take half a second to one, and answers are prompt after.
-const READY: Duration = Duration::from_secs(20);
-
 /// Machines are small: few members at a time.
 static ROOM: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(2);
 
-/// Runs a test with three members, at most a minute.
+/// Runs a test with three members.
 pub fn with_cluster<F>(test: impl FnOnce(Cluster) -> F)
 where
     F: Future<Output = Cluster>,
@@ -43,8 +39,8 @@ where
     runtime.block_on(async {
         let _room = ROOM.acquire().await.unwrap();
         let cluster = Cluster::start(&Authority::new("test")).await;
-        let cluster = tokio::time::timeout(Duration::from_secs(60), test(cluster)).await;
-        drop(cluster.expect("the test did not end within a minute"));
+        let cluster = tokio::time::timeout(BOUND, test(cluster)).await;
+        drop(cluster.expect("the test did not end in time"));
     });
 }
 
@@ -152,7 +148,7 @@ impl Cluster {
             if let (Some(leader), true) = (leader, settled) {
                 return leader;
             }
-            assert!(start.elapsed() < READY, "no leader: {members:?}");
+            assert!(start.elapsed() < BOUND, "no leader: {members:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -190,15 +186,11 @@ struct Place {
 impl Place {
     fn new(n: usize) -> Self {
         let address = format!("127.0.0.{}", 10 + n);
-        let free = || {
-            let listener = TcpListener::bind("0.0.0.0:0").unwrap();
-            listener.local_addr().unwrap().port()
-        };
         Self {
             name: format!("place{n}"),
             address,
-            port: free(),
-            peer_port: free(),
+            port: free_port(),
+            peer_port: free_port(),
         }
     }
 

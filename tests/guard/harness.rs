@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, TcpListener},
+    net::Ipv4Addr,
     os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -24,6 +24,7 @@ use tokio::net::TcpStream;
 
 use crate::{
     cluster::{Cluster, Member},
+    local::free_port,
     pki::{Authority, Identity},
 };
 
@@ -645,18 +646,4 @@ fn postgres_user() -> (u32, u32) {
         .split(':');
     let user = fields.nth(2).unwrap().parse().unwrap();
     (user, fields.next().unwrap().parse().unwrap())
-}
-
-/// A port that nobody uses now; none is given twice. Below the range from
-/// which connections take theirs, for a restart gives a port up for a moment.
-fn free_port() -> u16 {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let first = u64::from(std::process::id()) * 131;
-    loop {
-        let next = first + NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = u16::try_from(20_000 + next % 12_000).unwrap();
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return port;
-        }
-    }
 }
