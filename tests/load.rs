@@ -27,7 +27,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-const BOUND: Duration = Duration::from_secs(20);
+const BOUND: Duration = Duration::from_secs(180);
 
 /// What the server does with a vote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

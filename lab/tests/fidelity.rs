@@ -20,7 +20,7 @@ use lab::Lab;
 use world::World;
 
 /// No rule may take longer.
-const LIMIT: Duration = Duration::from_secs(90);
+const LIMIT: Duration = Duration::from_secs(300);
 /// Starting everything, the image built already.
 const START_LIMIT: Duration = Duration::from_secs(600);
 

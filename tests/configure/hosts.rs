@@ -154,7 +154,7 @@ async fn enter(name: &str, jump: &str, public: &str) -> HostEntry {
          && chown admin: /home/admin/.ssh/authorized_keys && ssh-keygen -A > /dev/null && systemctl start ssh \
          && systemctl is-active -q ssh && printf '127.0.0.1 localhost\\n%s\\n' \"$(hostname -I) {name}\" > /etc/hosts && cat /etc/ssh/ssh_host_ed25519_key.pub"
     );
-    let until = Instant::now() + Duration::from_secs(60);
+    let until = Instant::now() + Duration::from_secs(180);
     let host_key = loop {
         let output = docker(&["exec", &container, "sh", "-c", &script]);
         if output.status.success() {

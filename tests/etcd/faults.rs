@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use hafail::ports::quorum::{MemberHealth, Quorum, QuorumError};
 
-use crate::cluster::{Cluster, DEADLINE, in_time, with_cluster, write};
+use crate::{
+    cluster::{Cluster, DEADLINE, in_time, with_cluster, write},
+    local::BOUND,
+};
 
 /// Every kind of call, each within its deadline.
 async fn all_calls_work(cluster: &Cluster) {
@@ -96,7 +99,7 @@ fn without_a_majority_calls_fail_in_time() {
         let only = &cluster.members[leader].address;
         let start = std::time::Instant::now();
         while store.members().await[only] != MemberHealth::Leaderless {
-            assert!(start.elapsed() < Duration::from_secs(20), "it leads on");
+            assert!(start.elapsed() < BOUND, "it leads on");
         }
         unanswered(in_time(store.renew(lease)).await.unwrap_err());
         for other in cluster.others(leader) {

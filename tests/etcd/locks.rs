@@ -14,7 +14,10 @@ use hafail::{
     ports::store::{Holder, RunId, StoreError},
 };
 
-use crate::cluster::{Cluster, with_cluster};
+use crate::{
+    cluster::{Cluster, with_cluster},
+    local::BOUND,
+};
 
 const TTL: Duration = Duration::from_secs(2);
 
@@ -91,7 +94,7 @@ fn a_command_learns_that_its_lock_is_lost_and_regained() {
         let wait_for = async |wanted: fn(&Change) -> bool| {
             let begun = Instant::now();
             while !heard.lock().unwrap().iter().any(wanted) {
-                assert!(begun.elapsed() < Duration::from_secs(30), "{heard:?}");
+                assert!(begun.elapsed() < BOUND, "{heard:?}");
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };

@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 use hafail::order::{Order, OrderAnswer, PostgresState, WantedRole};
 use rustix::process::Signal;
 
-use crate::harness::{DEMOTE, Hosts, signal, with_hosts};
+use crate::{
+    harness::{DEMOTE, Hosts, signal, with_hosts},
+    local::BOUND,
+};
 
 #[test]
 fn a_killed_primary_is_restarted_at_once() {
@@ -27,11 +30,7 @@ fn a_killed_primary_is_restarted_at_once() {
                 }
                 _ => tokio::time::sleep(Duration::from_millis(5)).await,
             }
-            assert!(
-                begin.elapsed() < Duration::from_secs(30),
-                "{}",
-                hosts.nodes[0].log()
-            );
+            assert!(begin.elapsed() < BOUND, "{}", hosts.nodes[0].log());
         }
         eprintln!(
             "kill -9 of the postmaster: writes again after {:?}",
@@ -177,11 +176,7 @@ fn never_two_writers_by_a_promotion_behind_the_guards_back() {
         let begin = Instant::now();
         while hosts.nodes[1].postmaster() == Some(before) {
             assert_eq!(hosts.ask(1, "GET", "/primary").await, 503);
-            assert!(
-                begin.elapsed() < Duration::from_secs(20),
-                "{}",
-                hosts.nodes[1].log()
-            );
+            assert!(begin.elapsed() < BOUND, "{}", hosts.nodes[1].log());
         }
         eprintln!(
             "promotion behind the guard's back: killed after {:?}",
@@ -234,7 +229,7 @@ async fn crash_everywhere(
         if crashed {
             let begin = Instant::now();
             while !hosts.nodes[n].guard_ended() {
-                assert!(begin.elapsed() < Duration::from_secs(30), "{answer:?}");
+                assert!(begin.elapsed() < BOUND, "{answer:?}");
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             hosts.nodes[n].start_guard(&[]).await;

@@ -24,7 +24,7 @@ use tokio::net::TcpStream;
 
 use crate::{
     cluster::{Cluster, Member},
-    local::free_port,
+    local::{BOUND, free_port},
     pki::{Authority, Identity},
 };
 
@@ -36,12 +36,11 @@ pub const DEMOTE: Order = Order::Demote {
 const BIN: &str = "/usr/lib/postgresql/15/bin";
 /// Below which the keys of the test are.
 const PREFIX: &str = "/hafail/test/";
-const ANSWER: Duration = Duration::from_secs(60);
 
 /// PostgreSQL is heavy on small machines: few clusters at a time.
 static ROOM: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(2);
 
-/// Runs a test with so many hosts (`db1`, `db2`, …), at most two minutes.
+/// Runs a test with so many hosts (`db1`, `db2`, …), at most ten minutes.
 pub fn with_hosts<F>(count: usize, test: impl FnOnce(Hosts) -> F)
 where
     F: Future<Output = Hosts>,
@@ -54,9 +53,9 @@ where
     runtime.block_on(async {
         let _room = ROOM.acquire().await.unwrap();
         let hosts = Hosts::new(count);
-        let limit = Duration::from_secs(180);
+        let limit = Duration::from_secs(600);
         let hosts = tokio::time::timeout(limit, test(hosts)).await;
-        drop(hosts.expect("the test did not end within three minutes"));
+        drop(hosts.expect("the test did not end within ten minutes"));
     });
 }
 
@@ -182,7 +181,7 @@ impl Hosts {
         let stream = node.dial().await.map_err(|error| error.to_string())?;
         let answer = self
             .operator
-            .order(stream, &node.name, &request, ANSWER)
+            .order(stream, &node.name, &request, BOUND)
             .await;
         answer.map_err(|error| error.to_string())
     }
@@ -218,7 +217,7 @@ impl Hosts {
     pub async fn status(&self, n: usize) -> GuardStatus {
         let node = &self.nodes[n];
         let stream = node.dial().await.unwrap();
-        let status = self.operator.status(stream, &node.name, ANSWER).await;
+        let status = self.operator.status(stream, &node.name, BOUND).await;
         status.unwrap()
     }
 
@@ -235,7 +234,7 @@ impl Hosts {
             if wanted(&status) {
                 return status;
             }
-            assert!(begin.elapsed() < ANSWER, "not {what}: {status:#?}");
+            assert!(begin.elapsed() < BOUND, "not {what}: {status:#?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -461,7 +460,7 @@ impl Node {
         while self.dial().await.is_err() {
             let ended = child.try_wait().unwrap();
             assert!(
-                ended.is_none() && begin.elapsed() < ANSWER,
+                ended.is_none() && begin.elapsed() < BOUND,
                 "the guard did not come up: {}",
                 self.log()
             );
@@ -546,7 +545,7 @@ impl Node {
                 signal(pid, rustix::process::Signal::KILL);
             }
             let begin = Instant::now();
-            while !processes_in(&data).is_empty() && begin.elapsed() < ANSWER {
+            while !processes_in(&data).is_empty() && begin.elapsed() < BOUND {
                 std::thread::sleep(Duration::from_millis(5));
             }
         }

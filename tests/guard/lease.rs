@@ -10,10 +10,12 @@ use hafail::{
 };
 use rustix::process::Signal;
 
-use crate::harness::{Hosts, signal, with_hosts};
+use crate::{
+    harness::{Hosts, signal, with_hosts},
+    local::BOUND,
+};
 
 pub const TTL: Duration = Duration::from_secs(3);
-const LONG: Duration = Duration::from_secs(30);
 
 /// Two hosts under leases, the first one primary, the second in `sync`.
 pub async fn coordinated(hosts: &mut Hosts) {
@@ -36,7 +38,7 @@ async fn until(hosts: &Hosts, what: &str, wanted: impl Fn(&State) -> bool) -> St
             return state;
         }
         assert!(
-            begin.elapsed() < LONG,
+            begin.elapsed() < BOUND,
             "not {what}: {:#?}",
             shared.state().await
         );
@@ -59,7 +61,7 @@ async fn write_until_failure(hosts: &Hosts, n: usize) -> Instant {
     client.batch_execute(local).await.unwrap();
     for n in 1_000_000.. {
         let insert = format!("INSERT INTO commits VALUES ({n})");
-        let written = tokio::time::timeout(LONG, client.batch_execute(&insert)).await;
+        let written = tokio::time::timeout(BOUND, client.batch_execute(&insert)).await;
         if written.expect("it ends").is_err() {
             break;
         }
@@ -71,7 +73,7 @@ async fn write_until_failure(hosts: &Hosts, n: usize) -> Instant {
 pub async fn wait_dead(hosts: &Hosts, n: usize) {
     let begin = Instant::now();
     while hosts.nodes[n].postmaster().is_some() {
-        assert!(begin.elapsed() < LONG, "PostgreSQL lives on");
+        assert!(begin.elapsed() < BOUND, "PostgreSQL lives on");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
@@ -218,7 +220,7 @@ fn postgresql_that_dies_comes_back_in_place_under_the_same_lease() {
         while hosts.ask(0, "GET", "/primary").await != 200
             || hosts.nodes[0].postmaster().is_none_or(|now| now == pid)
         {
-            assert!(begin.elapsed() < LONG);
+            assert!(begin.elapsed() < BOUND);
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         eprintln!("primary again after {:?}", begin.elapsed());
@@ -289,7 +291,7 @@ fn a_primary_that_crashed_serves_once_its_log_is_confirmed_or_the_standby_has_le
         signal(pid, Signal::KILL);
         let begin = Instant::now();
         while hosts.nodes[0].postmaster().is_none_or(|now| now == pid) {
-            assert!(begin.elapsed() < LONG, "it does not start again");
+            assert!(begin.elapsed() < BOUND, "it does not start again");
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         let standby = "db2".parse().unwrap();
@@ -303,7 +305,7 @@ fn a_primary_that_crashed_serves_once_its_log_is_confirmed_or_the_standby_has_le
             if served {
                 break;
             }
-            assert!(begin.elapsed() < LONG, "it never serves");
+            assert!(begin.elapsed() < BOUND, "it never serves");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         hosts.insert(0, 1, 10).await;

@@ -65,11 +65,11 @@ fn start() -> (String, PipeWriter) {
         .spawn()
         .expect("sh can be started");
     let address = format!("127.0.0.1:{port}");
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(180);
     while TcpStream::connect(&address).is_err() {
         assert!(
             Instant::now() < deadline,
-            "moto did not answer at {address} within 60 s; its log is in {}",
+            "moto did not answer at {address} within three minutes; its log is in {}",
             directory.display()
         );
         std::thread::sleep(Duration::from_millis(50));

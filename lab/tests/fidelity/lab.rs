@@ -206,9 +206,9 @@ pub fn dial(address: &str, port: u16) -> Seen {
     }
 }
 
-/// Asks until there is an answer, for half a minute.
+/// Asks until there is an answer, for two minutes.
 pub fn poll<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(120);
     while Instant::now() < deadline {
         if let Some(answer) = ask() {
             return Some(answer);

@@ -1,12 +1,10 @@
 //! Showing totals.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
 use crate::support::postgres::Postgres;
 use crate::support::voting::Voting;
-use crate::support::{eventually, http};
+use crate::support::{LIMIT, eventually, http};
 
 /// The events of one connection.
 struct Events {
@@ -16,9 +14,7 @@ struct Events {
 
 impl Events {
     async fn open(result: &Voting) -> Self {
-        let request = http()
-            .get(format!("{}/events", result.url))
-            .timeout(Duration::from_secs(60));
+        let request = http().get(format!("{}/events", result.url)).timeout(LIMIT);
         let answer = request.send().await.unwrap();
         assert_eq!(answer.headers()["content-type"], "text/event-stream");
         Self {
@@ -38,7 +34,7 @@ impl Events {
                 self.buffer = rest.to_owned();
                 return value;
             }
-            let chunk = tokio::time::timeout(Duration::from_secs(10), self.answer.chunk());
+            let chunk = tokio::time::timeout(LIMIT, self.answer.chunk());
             let chunk = chunk
                 .await
                 .expect("an event in time")
@@ -57,7 +53,7 @@ impl Events {
                 }
             }
         };
-        tokio::time::timeout(Duration::from_secs(30), search)
+        tokio::time::timeout(LIMIT, search)
             .await
             .expect("such an event in time")
     }

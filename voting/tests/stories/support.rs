@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Everything that is awaited comes within this time, or the story fails.
-const LIMIT: Duration = Duration::from_secs(30);
+pub const LIMIT: Duration = Duration::from_secs(180);
 const STEP: Duration = Duration::from_millis(20);
 
 /// Asks again and again until there is an answer.
@@ -55,7 +55,7 @@ pub fn http() -> reqwest::Client {
     LazyLock::force(&PROVIDER);
     reqwest::Client::builder()
         .no_proxy()
-        .timeout(Duration::from_secs(15))
+        .timeout(LIMIT)
         .build()
         .unwrap()
 }

@@ -3,12 +3,11 @@
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls};
 
-use super::{eventually, free_port, signal};
+use super::{LIMIT, eventually, free_port, signal};
 
 const BIN: &str = "/usr/lib/postgresql/15/bin";
 pub const PASSWORD: &str = "story-password";
@@ -183,10 +182,7 @@ impl Drop for Postgres {
 /// All rows of the table, by id; `None` while it does not exist.
 pub async fn rows(client: &Client) -> Option<Vec<(String, String)>> {
     let query = client.query("SELECT id, vote FROM votes ORDER BY id", &[]);
-    let rows = tokio::time::timeout(Duration::from_secs(5), query)
-        .await
-        .ok()?
-        .ok()?;
+    let rows = tokio::time::timeout(LIMIT, query).await.ok()?.ok()?;
     Some(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
