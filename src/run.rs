@@ -7,6 +7,7 @@ mod database;
 mod dns;
 mod engine;
 mod fence;
+mod lease;
 mod machine;
 mod outage;
 mod perform;

@@ -59,6 +59,10 @@ const PROMOTION: Duration = Duration::from_millis(300);
 const REDIRECT: Duration = Duration::from_millis(200);
 
 impl Terms {
+    /// The longest lease, in whole seconds: what waits for the end of one
+    /// waits so long.
+    pub const LONGEST: Duration = Duration::from_secs(60);
+
     /// Terms for a lease of that length, in proportions that hold.
     #[must_use]
     pub fn of(ttl: Duration) -> Self {

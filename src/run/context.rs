@@ -74,6 +74,8 @@ pub(super) struct Failure {
     pub why: String,
     /// The same again may succeed.
     pub retry: bool,
+    /// It will once a promise has ended.
+    pub bound: bool,
     /// It surely had no effect and cannot have one later.
     pub certain: bool,
     /// A newer run has been there.
@@ -86,6 +88,7 @@ impl Failure {
         Self {
             why: why.into(),
             retry: true,
+            bound: false,
             certain: false,
             superseded: false,
         }
@@ -96,6 +99,7 @@ impl Failure {
         Self {
             why: why.into(),
             retry: false,
+            bound: false,
             certain: false,
             superseded: false,
         }
@@ -114,6 +118,7 @@ impl Failure {
         Self {
             why: why.into(),
             retry: false,
+            bound: false,
             certain: true,
             superseded: false,
         }
@@ -128,6 +133,7 @@ impl From<PortError> for Failure {
         );
         Self {
             retry: error.passes(),
+            bound: false,
             certain,
             superseded: matches!(error, PortError::StaleEpoch { .. }),
             why: error.to_string(),
@@ -184,7 +190,8 @@ impl Context<'_> {
                 let mut failure =
                     Failure::refused(format!("the guard of {host} refused ({id}): {why}"));
                 failure.superseded = id == STALE_EPOCH;
-                failure.retry = PASSING.contains(&id.as_str());
+                failure.bound = id == PROMISED;
+                failure.retry = failure.bound || id == BUSY;
                 Err(failure)
             }
             OrderAnswer::Failed { why, .. } => {
@@ -262,5 +269,7 @@ impl Context<'_> {
 
 /// The id with which guards refuse older runs.
 const STALE_EPOCH: &str = "stale-epoch";
-/// The same while another order takes its time, and while a promise binds.
-const PASSING: [&str; 2] = ["busy", "promised"];
+/// The same while another order takes its time.
+const BUSY: &str = "busy";
+/// The same while a promise binds: for one lease at most.
+const PROMISED: &str = "promised";

@@ -1,11 +1,10 @@
 //! Proofs that the old primary writes no more.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use futures::future::{Either, select};
 
 use crate::{
-    coordination::{Shared, State},
     ids::{HostName, Lsn, Timeline},
     journal::{Fact, Proof, ProofKind},
     observation::{Machine, MachineState},
@@ -15,15 +14,14 @@ use crate::{
     step::FenceWay,
 };
 
-use super::context::{Context, Done, Failure};
+use super::{
+    context::{Context, Done, Failure},
+    lease,
+};
 
 const STOP: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(10);
 const POWER_OFF: Duration = Duration::from_secs(150);
-/// Longer than any lease.
-const LEASE: Duration = Duration::from_secs(60);
-/// Between two looks when nothing is heard of a change.
-const GLANCE: Duration = Duration::from_secs(1);
 const TRACE: Duration = Duration::from_secs(2);
 const EQUALITY: Duration = Duration::from_secs(5);
 
@@ -104,6 +102,9 @@ pub(super) async fn fence(
                 candidate_is_as_new(cx, host, timeline)?;
                 if let Some(bytes) = lacks_at_most {
                     lacks_no_more(cx, host, &done, seen, bytes).await?;
+                }
+                if way != &FenceWay::Lease {
+                    lease::outlived(cx, host).await?;
                 }
                 if let Some(proof) = &mut done.proof {
                     proof.evidence.extend(tried);
@@ -262,45 +263,8 @@ async fn by_guard(cx: &Context<'_>, host: &HostName) -> Result<Done, Failure> {
     Ok(done)
 }
 
-/// Waits until the store says that nobody holds the right to write. The next
-/// one can only be taken in a newer epoch, by whoever is promoted.
 async fn by_lease(cx: &Context<'_>, host: &HostName) -> Result<Done, Failure> {
-    let Some(quorum) = &cx.world.quorum else {
-        return Err(Failure::for_good("there is no shared store"));
-    };
-    let shared = Shared::new(Arc::clone(quorum), &cx.plan.topology);
-    let end = cx.world.clock.now() + LEASE;
-    loop {
-        let state = shared
-            .state()
-            .await
-            .map_err(|error| Failure::again(error.to_string()))?;
-        let Some(primary) = &state.primary else {
-            return gone(host, &state);
-        };
-        let why = format!("{} holds the right to write", primary.value.host);
-        if &primary.value.host != host {
-            return Err(Failure::refused(why));
-        }
-        let left = end.saturating_sub(cx.world.clock.now());
-        if left.is_zero() {
-            // It lives: no further wait would prove anything.
-            return Err(Failure::for_good(format!("{why}, and renews it")));
-        }
-        let changed = shared.changed(state.revision, left.min(GLANCE)).await;
-        changed.map_err(|error| Failure::again(error.to_string()))?;
-    }
-}
-
-fn gone(host: &HostName, state: &State) -> Result<Done, Failure> {
-    let Some(last) = &state.epoch else {
-        return Err(Failure::refused("nobody ever held the right to write"));
-    };
-    let (last, epoch) = (&last.value.host, last.value.epoch);
-    let evidence = format!(
-        "the store says at revision {} that nobody holds the right to write: the lease of {last} in epoch {epoch} has ended",
-        state.revision.0
-    );
+    let evidence = lease::expired(cx, host).await?;
     Ok(proved(false, ProofKind::LeaseExpired, host, evidence))
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::future::{Either, select};
 
-use crate::step::Step;
+use crate::{right::Terms, step::Step};
 
 use super::{
     context::{Context, Done, Failure},
@@ -67,11 +67,12 @@ async fn act(cx: &Context<'_>, step: &Step) -> Result<Done, Failure> {
     }
 }
 
-/// Makes it so, again and again until the step's deadline. What fails
-/// certainly each time has certainly failed.
+/// Makes it so, again and again until the step's deadline, which comes later
+/// where a promise binds. What fails certainly each time has certainly failed.
 pub(super) async fn perform(cx: &Context<'_>, step: &Step) -> Result<Done, Failure> {
     let clock = &cx.world.clock;
-    let end = clock.now() + step.deadline();
+    let mut end = clock.now() + step.deadline();
+    let past_any_promise = end + Terms::LONGEST;
     let mut pause = Duration::from_millis(20);
     let mut certain = true;
     loop {
@@ -81,11 +82,15 @@ pub(super) async fn perform(cx: &Context<'_>, step: &Step) -> Result<Done, Failu
         };
         certain &= failure.certain;
         failure.certain = certain;
+        let mut longest = Duration::from_secs(1);
+        if failure.bound {
+            (end, longest) = (past_any_promise, Duration::from_millis(100));
+        }
         if !failure.retry || clock.now() + pause >= end {
             return settle(cx, step, failure).await;
         }
         clock.sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_secs(1));
+        pause = (pause * 2).min(longest);
     }
 }
 

@@ -220,7 +220,8 @@ fn lease(plan: &Overview<'_>, etcd: &Etcd, reader: &mut Reader<'_>) {
     }
     if let Err(tight) = terms.check() {
         let message = format!("the lease does not hold: {tight}");
-        let lengths = (etcd.shortest_lease().as_secs()..=300).map(Duration::from_secs);
+        let lengths =
+            (etcd.shortest_lease().as_secs()..=Terms::LONGEST.as_secs()).map(Duration::from_secs);
         let fits = |ttl: &Duration| {
             let terms = lower::terms(Terms::of(*ttl), stated.map(|at| &at.value));
             terms.check().is_ok()
@@ -255,8 +256,9 @@ fn place(lease: &raw::Lease) -> Option<Position> {
 
 fn length(at: Position, terms: &Terms, etcd: &Etcd, reader: &mut Reader<'_>) -> bool {
     let shortest = etcd.shortest_lease();
-    if terms.ttl.subsec_nanos() != 0 || terms.ttl > Duration::from_secs(300) {
-        let hint = format!("write whole seconds, from {}s to 300s", shortest.as_secs());
+    if terms.ttl.subsec_nanos() != 0 || terms.ttl > Terms::LONGEST {
+        let (shortest, longest) = (shortest.as_secs(), Terms::LONGEST.as_secs());
+        let hint = format!("write whole seconds, from {shortest}s to {longest}s");
         reader.error("invalid-value", at, "this is no length of a lease", hint);
         return false;
     }
