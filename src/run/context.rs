@@ -86,11 +86,8 @@ impl Failure {
     /// Not so yet, or not answered: again, until the deadline.
     pub fn again(why: impl Into<String>) -> Self {
         Self {
-            why: why.into(),
             retry: true,
-            bound: false,
-            certain: false,
-            superseded: false,
+            ..Self::for_good(why)
         }
     }
 
@@ -116,11 +113,8 @@ impl Failure {
     /// Refused by the other side, which changed nothing.
     pub fn refused(why: impl Into<String>) -> Self {
         Self {
-            why: why.into(),
-            retry: false,
-            bound: false,
             certain: true,
-            superseded: false,
+            ..Self::for_good(why)
         }
     }
 }
@@ -133,10 +127,9 @@ impl From<PortError> for Failure {
         );
         Self {
             retry: error.passes(),
-            bound: false,
             certain,
             superseded: matches!(error, PortError::StaleEpoch { .. }),
-            why: error.to_string(),
+            ..Self::for_good(error.to_string())
         }
     }
 }

@@ -212,10 +212,10 @@ async fn commits_survive_a_crash_and_the_gap_is_measured() {
         commits: None,
         duration: Some(BOUND),
     };
-    let (mut accepted, mut down, mut up_again) = (0, false, false);
+    let (mut accepted, mut up_again) = (0, false);
     let sent = write(&settings, &sessions, &stop, |sent| {
         if sent.answer != Answer::Accepted {
-            if down && !up_again {
+            if accepted >= 50 && !up_again {
                 database.start_again();
                 up_again = true;
             }
@@ -223,10 +223,7 @@ async fn commits_survive_a_crash_and_the_gap_is_measured() {
         }
         accepted += 1;
         match accepted {
-            50 => {
-                database.power_cut();
-                down = true;
-            }
+            50 => database.power_cut(),
             100 => stop.cancel(),
             _ => {}
         }

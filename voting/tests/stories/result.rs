@@ -14,7 +14,7 @@ struct Events {
 
 impl Events {
     async fn open(result: &Voting) -> Self {
-        let request = http().get(format!("{}/events", result.url)).timeout(LIMIT);
+        let request = http().get(format!("{}/events", result.url));
         let answer = request.send().await.unwrap();
         assert_eq!(answer.headers()["content-type"], "text/event-stream");
         Self {
