@@ -1,6 +1,6 @@
 //! Proofs that the old primary writes no more.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use futures::future::{Either, select};
 
@@ -21,6 +21,8 @@ use super::{
 
 const STOP: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(10);
+/// A guard that did not obey is asked anew so much later.
+const AGAIN: Duration = Duration::from_secs(1);
 const POWER_OFF: Duration = Duration::from_secs(150);
 const TRACE: Duration = Duration::from_secs(2);
 const EQUALITY: Duration = Duration::from_secs(5);
@@ -92,6 +94,7 @@ pub(super) async fn fence(
     for way in ways {
         let result = match way {
             FenceWay::Guard => by_guard(cx, host).await,
+            FenceWay::Lease if ways.contains(&FenceWay::Guard) => by_either(cx, host).await,
             FenceWay::Lease => by_lease(cx, host).await,
             FenceWay::PowerOff => by_machine(cx, host).await,
             FenceWay::Operator { reason } => Ok(asserted(cx, host, reason).await),
@@ -103,7 +106,7 @@ pub(super) async fn fence(
                 if let Some(bytes) = lacks_at_most {
                     lacks_no_more(cx, host, &done, seen, bytes).await?;
                 }
-                if way != &FenceWay::Lease {
+                if kind(&done) != Some(ProofKind::LeaseExpired) {
                     lease::outlived(cx, host).await?;
                 }
                 if let Some(proof) = &mut done.proof {
@@ -207,10 +210,9 @@ async fn lacks_no_more(
     seen: Option<Lsn>,
     most: u64,
 ) -> Result<(), Failure> {
-    let kind = fenced.proof.as_ref().map(|proof| proof.kind);
     let end = match stopped_at(fenced) {
         Some((end, _)) => Some(end),
-        None if kind == Some(ProofKind::StoppedByGuard) => seen,
+        None if kind(fenced) == Some(ProofKind::StoppedByGuard) => seen,
         None => position(cx, host).await,
     };
     let end = end.ok_or_else(|| {
@@ -230,6 +232,10 @@ async fn lacks_no_more(
              --allow-data-loss {bytes} permits them"
         ))),
     }
+}
+
+fn kind(fenced: &Done) -> Option<ProofKind> {
+    fenced.proof.as_ref().map(|proof| proof.kind)
 }
 
 /// Where the log of one that was stopped cleanly ends.
@@ -266,6 +272,22 @@ async fn by_guard(cx: &Context<'_>, host: &HostName) -> Result<Done, Failure> {
 async fn by_lease(cx: &Context<'_>, host: &HostName) -> Result<Done, Failure> {
     let evidence = lease::expired(cx, host).await?;
     Ok(proved(false, ProofKind::LeaseExpired, host, evidence))
+}
+
+/// A guard that did not obey at first may do so while its lease is waited for,
+/// such as once its disk has room again; it may renew that lease for ever.
+async fn by_either(cx: &Context<'_>, host: &HostName) -> Result<Done, Failure> {
+    let obeys = async {
+        loop {
+            cx.world.clock.sleep(AGAIN).await;
+            match by_guard(cx, host).await {
+                Err(failure) if !failure.superseded => {}
+                answer => return answer,
+            }
+        }
+    };
+    let (lease, obeys) = (pin!(by_lease(cx, host)), pin!(obeys));
+    select(lease, obeys).await.factor_first().0
 }
 
 async fn by_machine(cx: &Context<'_>, host: &HostName) -> Result<Done, Failure> {
@@ -329,7 +351,7 @@ async fn asserted(cx: &Context<'_>, host: &HostName, reason: &str) -> Done {
         leave_trace(cx, host, &machine).await
     };
     let too_long = cx.world.clock.sleep(TRACE);
-    let left = match select(std::pin::pin!(left), too_long).await {
+    let left = match select(pin!(left), too_long).await {
         Either::Left((left, _)) => left.map_err(|failure| failure.why),
         Either::Right(_) => Err(format!("no answer within {} s", TRACE.as_secs())),
     };

@@ -37,6 +37,8 @@ pub struct Database {
     pub wanted: WantedRole,
     pub state: PostgresState,
     pub timeline: Timeline,
+    /// The record that began it.
+    began: u64,
     pub log: Vec<Record>,
     /// The end of the log after a clean stop of a primary.
     pub clean: Option<Lsn>,
@@ -83,6 +85,7 @@ impl Database {
                 PostgresState::Standby
             },
             timeline: Timeline(1),
+            began: 0,
             log: vec![Record {
                 id: 0,
                 at: Duration::ZERO,
@@ -299,7 +302,7 @@ impl State {
             }
             arrived += 1;
         }
-        let complete = (arrived == primary.log.len()).then_some(primary.timeline);
+        let timeline = (primary.timeline, primary.began);
         if arrived > has {
             let records = primary.log[has..arrived].to_vec();
             self.databases
@@ -307,8 +310,9 @@ impl State {
                 .log
                 .extend_from_slice(&records);
         }
-        if let Some(timeline) = complete {
-            self.databases.at_mut(standby).timeline = timeline;
+        let standby = self.databases.at_mut(standby);
+        if standby.has(timeline.1) {
+            (standby.timeline, standby.began) = timeline;
         }
         if let Some(next) = next {
             self.changes_at(next);

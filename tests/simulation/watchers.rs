@@ -302,6 +302,38 @@ fn a_failover_waits_for_the_lease_of_a_primary_that_was_away() {
     }
 }
 
+/// Seed 1744019: a primary whose disk is full cannot write down that it is
+/// deposed, and renews its lease. It stops as soon as there is room again, and
+/// follows from then on, however busy the new primary is.
+#[test]
+fn a_primary_that_had_no_room_is_deposed_once_it_has() {
+    let mut settings = Settings::watched(Replication::Asynchronous);
+    settings.replication_delay = settings.write_every * 30;
+    let sim = begun(settings);
+    let full = Fault::DiskFull(host("site1-db"));
+    set(&sim, &full, true);
+    let ann = Operator::new(&sim, "ann");
+    ann.store.crash_at(CrashPoint {
+        record: 3,
+        durable: true,
+    });
+    let at_any_loss = plain("us-east-1", Some(Allowance::Any));
+    sim.run(ann.failover(&at_any_loss));
+    ann.store.process_died();
+    let gives_up = sim.lock().now() + seconds(20);
+    while !sim.lock().story().contains("site1-db fails Demote") {
+        sim.pass(Duration::from_millis(100));
+        assert!(sim.lock().now() < gives_up, "{}", sim.lock().story());
+    }
+    set(&sim, &full, false);
+    sim.pass(seconds(5));
+    assert_eq!(done(&sim).1, 1, "{}", sim.lock().story());
+    sim.pass(seconds(15));
+    let healthy = sim.lock().is_healthy();
+    assert_eq!(healthy, Ok(()), "{}", sim.lock().story());
+    assert_eq!(key(&sim, "lock"), None, "{}", sim.lock().story());
+}
+
 /// The runner dies at any record, and PostgreSQL of the new primary after it has
 /// accepted writes: that it is no primary then does not say that it never was.
 #[test]

@@ -174,6 +174,7 @@ impl State {
             database.synchronous.clear();
         }
         database.timeline = Timeline(database.timeline.0 + 1);
+        database.began = id;
         database.log.push(Record { id, at: now });
         database.state = PostgresState::Primary;
         database.wanted = WantedRole::Primary;
@@ -237,6 +238,7 @@ impl State {
         database.is_no_primary()?;
         database.log.clone_from(&source.log);
         database.timeline = source.timeline;
+        database.began = source.began;
         database.broken = false;
         self.follow(host, upstream)?;
         Ok((true, format!("copied and follows {upstream}")))
