@@ -71,12 +71,13 @@ async fn act(cx: &Context<'_>, step: &Step) -> Result<Done, Failure> {
 /// where a promise binds. What fails certainly each time has certainly failed.
 pub(super) async fn perform(cx: &Context<'_>, step: &Step) -> Result<Done, Failure> {
     let clock = &cx.world.clock;
-    let mut end = clock.now() + step.deadline();
-    let past_any_promise = end + Terms::LONGEST;
+    let begin = clock.now();
+    let mut limit = step.deadline();
+    let past_any_promise = limit + Terms::LONGEST;
     let mut pause = Duration::from_millis(20);
     let mut certain = true;
     loop {
-        let mut failure = match attempt(cx, step, end).await {
+        let mut failure = match attempt(cx, step, begin, limit).await {
             Ok(done) => return Ok(done),
             Err(failure) => failure,
         };
@@ -84,9 +85,9 @@ pub(super) async fn perform(cx: &Context<'_>, step: &Step) -> Result<Done, Failu
         failure.certain = certain;
         let mut longest = Duration::from_secs(1);
         if failure.bound {
-            (end, longest) = (past_any_promise, Duration::from_millis(100));
+            (limit, longest) = (past_any_promise, Duration::from_millis(100));
         }
-        if !failure.retry || clock.now() + pause >= end {
+        if !failure.retry || clock.now() + pause >= begin + limit {
             return settle(cx, step, failure).await;
         }
         clock.sleep(pause).await;
@@ -94,13 +95,19 @@ pub(super) async fn perform(cx: &Context<'_>, step: &Step) -> Result<Done, Failu
     }
 }
 
-async fn attempt(cx: &Context<'_>, step: &Step, end: Duration) -> Result<Done, Failure> {
+/// Once, unless the time since `begin` is over first.
+async fn attempt(
+    cx: &Context<'_>,
+    step: &Step,
+    begin: Duration,
+    limit: Duration,
+) -> Result<Done, Failure> {
     let clock = &cx.world.clock;
-    let left = end.saturating_sub(clock.now());
+    let left = (begin + limit).saturating_sub(clock.now());
     match select(Box::pin(act(cx, step)), clock.sleep(left)).await {
         Either::Left((result, _)) => result,
         Either::Right(_) => {
-            let seconds = step.deadline().as_secs();
+            let seconds = limit.as_secs();
             Err(Failure::for_good(format!("not done within {seconds} s")))
         }
     }
