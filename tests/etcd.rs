@@ -8,6 +8,8 @@ mod cluster;
 mod local;
 #[path = "guard/pki.rs"]
 mod pki;
+#[path = "adapters/port.rs"]
+mod port;
 
 #[path = "etcd/faults.rs"]
 mod faults;

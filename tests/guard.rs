@@ -11,6 +11,8 @@ mod harness;
 mod local;
 #[path = "guard/pki.rs"]
 mod pki;
+#[path = "adapters/port.rs"]
+mod port;
 
 #[path = "guard/access.rs"]
 mod access;

@@ -1,6 +1,9 @@
 //! Loads against a small server that accepts, refuses and drops by plan, so
 //! that each class of the account is met.
 
+#[path = "adapters/port.rs"]
+mod port;
+
 use std::{
     collections::BTreeSet,
     net::Ipv4Addr,
@@ -327,9 +330,7 @@ async fn the_rate_is_kept() {
 
 #[tokio::test]
 async fn nobody_there_is_a_clear_refusal() {
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = free.local_addr().unwrap().port();
-    drop(free);
+    let port = port::free_port();
     let server = Server::start(|_, _| Plan::Accept).await;
     let settings = Settings {
         target: format!("http://127.0.0.1:{port}/").parse().unwrap(),

@@ -2,6 +2,9 @@
 //! lock of the deployment, and by a run that waits to be resumed. Needs no
 //! cloud: what gets past the lock finds a closed port.
 
+#[path = "adapters/port.rs"]
+mod port;
+
 use std::{
     io::Read,
     net::TcpListener,
@@ -32,8 +35,7 @@ struct Desk {
 impl Desk {
     /// With an endpoint at which nobody listens.
     fn new() -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let endpoint = format!("http://{}", free.local_addr().unwrap());
+        let endpoint = format!("http://127.0.0.1:{}", port::free_port());
         Self {
             home: tempfile::tempdir().unwrap(),
             endpoint,

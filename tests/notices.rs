@@ -2,6 +2,8 @@
 
 #[path = "provision/moto.rs"]
 mod moto;
+#[path = "adapters/port.rs"]
+mod port;
 
 use std::{
     io::{BufRead, BufReader, Read, Write},

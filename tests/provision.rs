@@ -9,6 +9,8 @@ mod drift;
 mod moto;
 #[path = "provision/names.rs"]
 mod names;
+#[path = "adapters/port.rs"]
+mod port;
 #[path = "provision/preview.rs"]
 mod preview;
 #[path = "provision/proxy.rs"]
@@ -316,10 +318,8 @@ async fn credentials_and_endpoint_are_told_apart() {
     let error = world.discover().await.unwrap_err();
     assert_eq!(error.fault, Fault::Credentials, "{error}");
 
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = free.local_addr().unwrap();
-    drop(free);
-    let config = world::config(&format!("http://{address}"));
+    let silent = format!("http://127.0.0.1:{}", port::free_port());
+    let config = world::config(&silent);
     let regions = provision::regions(&world.topology);
     let clients = hafail::adapters::aws::Clients::from_config(&config, regions);
     let cloud = hafail::adapters::aws::Aws { clients };

@@ -25,7 +25,8 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    local::{BOUND, Loopback, Program, free_port, host, until},
+    local::{BOUND, Loopback, Program, host, until},
+    port::free_port,
     redis::Redis,
 };
 

@@ -11,7 +11,10 @@ use tokio::{
     net::TcpListener,
 };
 
-use crate::local::{Loopback, Program, free_port, host, listens};
+use crate::{
+    local::{Loopback, Program, host, listens},
+    port::free_port,
+};
 
 /// Answers 200 to who asks for the page of that path under the name, else 404.
 async fn service(path: &'static str, name: &'static str) -> u16 {

@@ -10,7 +10,10 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::local::{Loopback, Program, free_port, host, until};
+use crate::{
+    local::{Loopback, Program, host, until},
+    port::free_port,
+};
 
 /// HAProxy with a backend as deployments have it: checked by HTTP, while the
 /// traffic is plain TCP.

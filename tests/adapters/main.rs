@@ -9,5 +9,6 @@ mod haproxy;
 mod local;
 #[path = "../provision/moto.rs"]
 mod moto;
+mod port;
 mod redis;
 mod route53;

@@ -23,7 +23,10 @@ use redis::aio::MultiplexedConnection;
 use rustix::process::Signal;
 use secrecy::SecretString;
 
-use crate::local::{BOUND, Loopback, Program, free_port, host, listens, until};
+use crate::{
+    local::{BOUND, Loopback, Program, host, listens, until},
+    port::free_port,
+};
 
 const PASSWORD: &str = "secret-of-the-queue";
 

@@ -117,7 +117,7 @@ async fn resolvers_are_seen_one_by_one() {
 #[tokio::test]
 async fn an_api_that_is_gone_is_unreachable_and_a_missing_zone_absent() {
     let resolver = Arc::new(Resolver::new(Vec::new()));
-    let port = crate::local::free_port();
+    let port = crate::port::free_port();
     let nobody = clients(&format!("http://127.0.0.1:{port}"));
     let gone = ZoneRecords::new(nobody, resolver.clone(), Some("gone.example.org".into()));
     let error = gone.current("gone.example.org").await.unwrap_err();

@@ -19,8 +19,9 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::{
-    local::{BOUND, Loopback, Program, free_port, host},
+    local::{BOUND, Loopback, Program, host},
     pki::Authority,
+    port::free_port,
 };
 
 /// How long a call may take.

@@ -24,8 +24,9 @@ use tokio::net::TcpStream;
 
 use crate::{
     cluster::{Cluster, Member},
-    local::{BOUND, free_port},
+    local::BOUND,
     pki::{Authority, Identity},
+    port::free_port,
 };
 
 /// With the patience of a switchover.

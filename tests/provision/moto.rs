@@ -4,12 +4,14 @@
 use std::{
     fs::File,
     io::{PipeWriter, Write},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::OnceLock,
     time::{Duration, Instant},
 };
+
+use crate::port::free_port;
 
 /// Where the server answers.
 pub fn address() -> &'static str {
@@ -46,10 +48,7 @@ fn start() -> (String, PipeWriter) {
     std::fs::create_dir_all(&directory).expect("target/ can be written");
     let images = directory.join("images.json");
     std::fs::write(&images, IMAGES).expect("target/ can be written");
-    let port = {
-        let free = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-        free.local_addr().expect("it is bound").port()
-    };
+    let port = free_port();
     let log = File::create(directory.join(format!("{port}.log"))).expect("target/ can be written");
     // The shell ends the server when this process, and with it the pipe, ends.
     let (input, output) = std::io::pipe().expect("pipes can be made");

@@ -9,10 +9,11 @@ use base64::Engine;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::port::free_port;
 use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
 use crate::support::voting::Voting;
-use crate::support::{eventually, free_port, http};
+use crate::support::{eventually, http};
 
 const CHROMIUM: &str = "/usr/bin/chromium";
 const DRIVER: &str = "/usr/bin/chromedriver";

@@ -7,6 +7,8 @@
 
 mod browser;
 mod database;
+#[path = "../../../tests/adapters/port.rs"]
+mod port;
 mod result;
 mod support;
 mod vote;

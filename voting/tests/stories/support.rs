@@ -5,7 +5,6 @@ pub mod redis;
 pub mod relay;
 pub mod voting;
 
-use std::net::TcpListener;
 use std::process::Command;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -30,12 +29,6 @@ pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) 
         );
         tokio::time::sleep(STEP).await;
     }
-}
-
-/// A port that nobody has at this moment.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 pub fn signal(name: &str, process: u32) {

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 
+use crate::port::free_port;
+use crate::support::http;
 use crate::support::redis::{Redis, entry, environment};
 use crate::support::voting::Voting;
-use crate::support::{free_port, http};
 
 fn set(name: &str, value: &str) -> Vec<(String, String)> {
     vec![(name.into(), value.into())]

@@ -7,7 +7,8 @@ use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls};
 
-use super::{LIMIT, eventually, free_port, signal};
+use super::{LIMIT, eventually, signal};
+use crate::port::free_port;
 
 const BIN: &str = "/usr/lib/postgresql/15/bin";
 pub const PASSWORD: &str = "story-password";

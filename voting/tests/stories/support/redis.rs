@@ -5,7 +5,8 @@ use std::process::{Child, Command, Stdio};
 use redis::aio::MultiplexedConnection;
 use tempfile::TempDir;
 
-use super::{eventually, free_port};
+use super::eventually;
+use crate::port::free_port;
 
 /// Killed when dropped.
 pub struct Redis {

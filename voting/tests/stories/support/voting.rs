@@ -5,7 +5,8 @@ use std::process::{Child, Command, ExitStatus};
 use reqwest::Response;
 use tempfile::NamedTempFile;
 
-use super::{eventually, free_port, signal};
+use super::{eventually, signal};
+use crate::port::free_port;
 
 /// Killed when dropped.
 pub struct Voting {
