@@ -18,6 +18,7 @@ mod metrics;
 mod monitor;
 mod orders;
 mod process;
+mod reserve;
 mod secure;
 mod server;
 mod settings;

@@ -3,7 +3,7 @@
 
 use std::{
     fs::OpenOptions,
-    io::{self, ErrorKind, Write},
+    io::{self, Write},
     path::Path,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -11,6 +11,7 @@ use std::{
 
 use super::{
     Guard,
+    reserve::is_full,
     sql::{Session, SqlError},
 };
 use crate::order::PostgresState;
@@ -119,13 +120,6 @@ fn write_and_remove(file: &Path) -> io::Result<()> {
     });
     let removed = std::fs::remove_file(file);
     written.and(removed)
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded
-    )
 }
 
 /// Insufficient resources but for connections, or an error of the system.

@@ -10,6 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::reserve::Reserve;
 use crate::{
     ids::{Epoch, HostName},
     order::WantedRole,
@@ -97,6 +98,7 @@ pub struct Store {
     current: RwLock<Persisted>,
     /// Held while a change is made: each begins with what the last one left.
     writing: Mutex<()>,
+    reserve: Reserve,
 }
 
 impl Store {
@@ -112,10 +114,13 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Persisted::default(),
             Err(source) => return Err(StoreError::Read { path, source }),
         };
+        let reserve = Reserve::new(state_dir);
+        reserve.keep();
         Ok(Self {
             path,
             current: RwLock::new(current),
             writing: Mutex::default(),
+            reserve,
         })
     }
 
@@ -133,7 +138,9 @@ impl Store {
         self.current.read().expect("no holder of this lock panics")
     }
 
-    /// Changes the memory: durable when this returns, unchanged on error.
+    /// Changes the memory: durable when this returns, unchanged on error. What
+    /// deposes the host is remembered also where the disk is full; else nothing
+    /// is taken on there.
     pub fn update(&self, change: impl FnOnce(&mut Persisted)) -> Result<(), StoreError> {
         let _writing = self.writing.lock().expect("no holder of this lock panics");
         let mut next = self.get();
@@ -142,13 +149,26 @@ impl Store {
             return Ok(());
         }
         let bytes = serde_json::to_vec_pretty(&next).expect("plain data with string keys");
-        write_durably(&self.path, &bytes, 0o600).map_err(|source| StoreError::Write {
+        let write = || write_durably(&self.path, &bytes, 0o600);
+        let written = match self.with(|now| deposes(now, &next)) {
+            true => self.reserve.spend(write),
+            false => write(),
+        };
+        written.map_err(|source| StoreError::Write {
             path: self.path.clone(),
             source,
         })?;
         *self.current.write().expect("no holder of this lock panics") = next;
+        self.reserve.keep();
         Ok(())
     }
+}
+
+/// Whether somebody else is to be primary: the host is to be stopped, or a newer
+/// run is at work on a primary.
+fn deposes(now: &Persisted, next: &Persisted) -> bool {
+    let is_newer = next.epoch > now.epoch;
+    next.wanted == WantedRole::Stopped || (is_newer && now.wanted == WantedRole::Primary)
 }
 
 /// Replaces a file at once and durably: readers see the old or the new one,
@@ -249,7 +269,7 @@ mod tests {
     fn a_failed_write_changes_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
-        fs::remove_dir(dir.path()).unwrap();
+        fs::remove_dir_all(dir.path()).unwrap();
         assert!(store.update(|state| state.epoch = Epoch(1)).is_err());
         assert_eq!(store.get().epoch, Epoch(0));
     }

@@ -89,6 +89,7 @@ pub const OTHERS: &[Story] = stories![
     operators::nothing_is_done_while_paused,
     operators::the_old_primary_is_back_during_a_switchover,
     disks::a_disk_is_full,
+    disks::a_full_disk_is_left_by_hand,
     disks::a_disk_hangs,
 ];
 
@@ -225,6 +226,12 @@ fn filter(host: &str, rules: &[String], seconds: u32) {
     }
     script += &format!("(sleep {seconds}; nft delete table inet cut) > /dev/null 2>&1 & disown");
     on_host(DEPLOYMENT, host, &script);
+}
+
+/// All but the stream of the log goes on between the databases.
+fn stops_streaming(standby: &str, seconds: u32) {
+    let port = ["i tcp sport 5432 drop", "o tcp dport 5432 drop"];
+    filter(standby, &port.map(str::to_owned), seconds);
 }
 
 fn other(host: &str) -> &'static str {

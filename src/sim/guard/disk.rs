@@ -9,6 +9,10 @@ use crate::{
     right::Promise,
 };
 
+/// What deposes a host is remembered so often on a full disk: a real guard
+/// keeps more, which others may take.
+const RESERVE: u8 = 2;
+
 /// What is on the disk of a guard's host.
 #[derive(Clone, Debug, Default)]
 pub struct Disk {
@@ -21,6 +25,9 @@ pub struct Disk {
     pub hangs: bool,
     /// Its writes fail.
     pub full: bool,
+    /// How often, since the disk is full, the guard has used of the room that
+    /// it keeps for its memory.
+    spent: u8,
 }
 
 impl Disk {
@@ -52,15 +59,29 @@ impl State {
 impl Program {
     /// Waits until the disk ends a write; false: there was no room for it.
     pub(super) async fn remember(&self, change: impl FnOnce(&mut Disk) + Send) -> bool {
+        self.write_down(change, false).await
+    }
+
+    /// The same of what deposes this host, for which some room is kept.
+    pub(super) async fn remember_at_last(&self, change: impl FnOnce(&mut Disk) + Send) -> bool {
+        self.write_down(change, true).await
+    }
+
+    async fn write_down(&self, change: impl FnOnce(&mut Disk) + Send, at_last: bool) -> bool {
         while self.sim.lock().state.guards[&self.host].disk.hangs {
             self.sleep(Duration::from_millis(20)).await;
         }
         self.sleep(Duration::from_millis(1)).await;
         let mut core = self.sim.lock();
         let disk = &mut core.guard(&self.host).disk;
-        if !disk.full {
+        let room = !disk.full || (at_last && disk.spent < RESERVE);
+        disk.spent = match disk.full {
+            true => disk.spent.saturating_add(u8::from(at_last)),
+            false => 0,
+        };
+        if room {
             change(disk);
         }
-        !disk.full
+        room
     }
 }

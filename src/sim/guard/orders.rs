@@ -79,7 +79,12 @@ impl Program {
             return refused("stale-epoch", why);
         }
         // The epoch of an order is remembered before it is carried out.
-        if !self.remember(|_| {}).await {
+        let remembered = match &request.order {
+            Order::Demote { .. } => self.remember_at_last(|disk| disk.grant = None).await,
+            _ if self.state() == PostgresState::Primary => self.remember_at_last(|_| {}).await,
+            _ => self.remember(|_| {}).await,
+        };
+        if !remembered {
             return self.failed("no space left on device".to_owned());
         }
         let epoch = request.epoch;

@@ -1,6 +1,6 @@
 //! PostgreSQL and its guards.
 
-use super::{DEPLOYMENT, GUARD, World, account, filter, on_host, other, settled};
+use super::{DEPLOYMENT, GUARD, World, account, on_host, other, settled, stops_streaming};
 
 pub const KILL: &str = "kill -9 $(head -n 1 /var/lib/hafail/postgresql/15/data-*/postmaster.pid)";
 
@@ -54,8 +54,7 @@ pub fn postgresql_is_frozen(world: &World<'_>) {
 pub fn a_standby_stops_streaming(world: &World<'_>) {
     let before = world.hafail.primary();
     let seen = world.stays(17, |primary| {
-        let port = ["i tcp sport 5432 drop", "o tcp dport 5432 drop"];
-        filter(other(primary), &port.map(str::to_owned), 12);
+        stops_streaming(other(primary), 12);
         world.hafail.until_why_says("standby-not-streaming");
         let set = world.hafail.run(&["status"]);
         let members = &set.json()["seen"]["automatic"]["known"]["sync"]["members"];

@@ -1,7 +1,7 @@
 //! The disk under PostgreSQL: full, and hung.
 
-use super::{DEPLOYMENT, GUARD, World, on_host, other, region, settled, site};
-use crate::lab::lab;
+use super::{DEPLOYMENT, GUARD, World, on_host, other, region, settled, site, stops_streaming};
+use crate::lab::{lab, until};
 
 const DATA: &str = "/var/lib/hafail";
 const STOP: &str = "systemctl stop hafail-guard; \
@@ -12,23 +12,68 @@ const STOP: &str = "systemctl stop hafail-guard; \
 /// it is taken in.
 pub fn a_disk_is_full(world: &World<'_>) {
     on_a_small_disk(world, |host| {
-        let before = world.fails_over(20, |_| {
-            let fill = format!(
-                "dd if=/dev/zero of={DATA}/fill bs=1M > /dev/null 2>&1 || true; \
-                 dd if=/dev/zero of={DATA}/fill2 bs=4k > /dev/null 2>&1 || true; df {DATA}"
-            );
-            on_host(DEPLOYMENT, host, &fill);
-        });
+        let before = world.fails_over(20, |_| fill(host));
         assert_eq!(before, host);
-        let log = on_host(
-            DEPLOYMENT,
-            host,
-            "journalctl -u hafail-guard -n 400 --no-pager",
-        );
+        let log = guard_log(host);
         assert!(log.contains("No space left"), "says why: {log}");
-        on_host(DEPLOYMENT, host, &format!("rm {DATA}/fill {DATA}/fill2"));
+        make_room(host);
         settled(world.hafail);
     });
+}
+
+/// Nobody else was said to have every commit when it was full, and nobody can
+/// be then: it stays primary without room, until people want the other one.
+pub fn a_full_disk_is_left_by_hand(world: &World<'_>) {
+    on_a_small_disk(world, |host| {
+        settled(world.hafail);
+        stops_streaming(other(host), 12);
+        world.hafail.until_why_says("standby-not-streaming");
+        fill(host);
+        until(|| match guard_log(host) {
+            log if log.contains("stays primary: nobody else has every commit") => Ok(()),
+            log => Err(format!("does not see that its disk is full: {log}")),
+        });
+        world
+            .hafail
+            .until_status("the standby streams again", |status| {
+                let findings = status.json()["findings"].to_string();
+                (!findings.contains("standby-not-streaming")).then_some(())
+            });
+        // The checkpoint before a switchover, which has no room either, may end
+        // the database; then it is a failover.
+        let region = region(other(host));
+        let anyway = [
+            "failover",
+            "--region",
+            region,
+            "--allow-data-loss",
+            "any",
+            "--yes",
+        ];
+        until(|| match world.hafail.run(&anyway) {
+            ended if ended.code == Some(0) => Ok(()),
+            ended => Err(ended.to_string()),
+        });
+        make_room(host);
+        settled(world.hafail);
+    });
+}
+
+fn fill(host: &str) {
+    let fill = format!(
+        "dd if=/dev/zero of={DATA}/fill bs=1M > /dev/null 2>&1 || true; \
+         dd if=/dev/zero of={DATA}/fill2 bs=4k > /dev/null 2>&1 || true; df {DATA}"
+    );
+    on_host(DEPLOYMENT, host, &fill);
+}
+
+fn make_room(host: &str) {
+    on_host(DEPLOYMENT, host, &format!("rm {DATA}/fill {DATA}/fill2"));
+}
+
+fn guard_log(host: &str) -> String {
+    let log = "journalctl -u hafail-guard -n 400 --no-pager";
+    on_host(DEPLOYMENT, host, log)
 }
 
 /// Nothing that PostgreSQL asks of its disk is answered any more.
