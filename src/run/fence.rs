@@ -275,7 +275,7 @@ async fn by_lease(cx: &Context<'_>, host: &HostName) -> Result<Done, Failure> {
 }
 
 /// A guard that did not obey at first may do so while its lease is waited for,
-/// such as once its disk has room again; it may renew that lease for ever.
+/// such as once it is heard; it may renew that lease for ever.
 async fn by_either(cx: &Context<'_>, host: &HostName) -> Result<Done, Failure> {
     let obeys = async {
         loop {
