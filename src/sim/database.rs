@@ -302,7 +302,7 @@ impl State {
             }
             arrived += 1;
         }
-        let timeline = (primary.timeline, primary.began);
+        let (timeline, began) = (primary.timeline, primary.began);
         if arrived > has {
             let records = primary.log[has..arrived].to_vec();
             self.databases
@@ -311,8 +311,8 @@ impl State {
                 .extend_from_slice(&records);
         }
         let standby = self.databases.at_mut(standby);
-        if standby.has(timeline.1) {
-            (standby.timeline, standby.began) = timeline;
+        if standby.began != began && standby.has(began) {
+            (standby.timeline, standby.began) = (timeline, began);
         }
         if let Some(next) = next {
             self.changes_at(next);

@@ -176,6 +176,14 @@ impl World<'_> {
         });
     }
 
+    /// Gives a command that may be refused yet, until it succeeds.
+    fn until_done(&self, command: &[&str]) {
+        until(|| match self.hafail.run(command) {
+            ended if ended.code == Some(0) => Ok(()),
+            ended => Err(ended.to_string()),
+        });
+    }
+
     /// How many failovers have ended.
     fn failovers(&self) -> usize {
         let history = self.hafail.run(&["history"]).with(0).json();

@@ -17,7 +17,6 @@ pub fn a_disk_is_full(world: &World<'_>) {
         let log = guard_log(host);
         assert!(log.contains("No space left"), "says why: {log}");
         make_room(host);
-        settled(world.hafail);
     });
 }
 
@@ -25,7 +24,6 @@ pub fn a_disk_is_full(world: &World<'_>) {
 /// be then: it stays primary without room, until people want the other one.
 pub fn a_full_disk_is_left_by_hand(world: &World<'_>) {
     on_a_small_disk(world, |host| {
-        settled(world.hafail);
         stops_streaming(other(host), 12);
         world.hafail.until_why_says("standby-not-streaming");
         fill(host);
@@ -50,12 +48,8 @@ pub fn a_full_disk_is_left_by_hand(world: &World<'_>) {
             "any",
             "--yes",
         ];
-        until(|| match world.hafail.run(&anyway) {
-            ended if ended.code == Some(0) => Ok(()),
-            ended => Err(ended.to_string()),
-        });
+        world.until_done(&anyway);
         make_room(host);
-        settled(world.hafail);
     });
 }
 
@@ -85,7 +79,6 @@ pub fn a_disk_hangs(world: &World<'_>) {
             );
             on_host(DEPLOYMENT, host, &hang);
         });
-        settled(world.hafail);
     });
 }
 

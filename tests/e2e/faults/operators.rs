@@ -31,13 +31,7 @@ pub fn nothing_is_done_while_paused(world: &World<'_>) {
     account::power_off(DEPLOYMENT, other(&before));
     let failover = ["failover", "--region", region(&before), "--yes"];
     // Refused as long as the lease of the dead one holds.
-    until(|| {
-        let ended = world.hafail.run(&failover);
-        match ended.code {
-            Some(0) => Ok(()),
-            _ => Err(ended.to_string()),
-        }
-    });
+    world.until_done(&failover);
     assert_eq!(world.hafail.primary(), before);
     world.hafail.run(&["pause", "--end"]).with(0);
     account::power_on(DEPLOYMENT, other(&before));
