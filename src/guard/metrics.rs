@@ -23,14 +23,14 @@ pub struct Counters {
     ends: AtomicU64,
     orders: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
     last_look: Mutex<Option<Instant>>,
-    recent_ends: Mutex<Vec<Instant>>,
+    recent_crashes: Mutex<Vec<Instant>>,
     stepped_down: AtomicU64,
 }
 
 /// A guard that has not looked for so long does not work any more.
 const LIVE: Duration = Duration::from_secs(15);
 
-/// So many ends of PostgreSQL within a minute are too many.
+/// So many crashes of a primary within a minute are too many.
 const OFTEN: usize = 3;
 const OFTEN_WITHIN: Duration = Duration::from_secs(60);
 
@@ -41,25 +41,18 @@ impl Counters {
 
     pub fn ended(&self) {
         self.ends.fetch_add(1, Ordering::Relaxed);
-        let mut recent = self
-            .recent_ends
-            .lock()
-            .expect("no holder of this lock panics");
-        recent.retain(|end| end.elapsed() < OFTEN_WITHIN);
-        recent.push(Instant::now());
     }
 
-    /// Whether starting PostgreSQL again here leads to nothing.
-    pub fn ends_too_often(&self) -> bool {
-        let recent = self
-            .recent_ends
+    /// A primary has ended by itself. Whether it does so too often: starting it
+    /// again here leads to nothing.
+    pub fn crashed(&self) -> bool {
+        let mut recent = self
+            .recent_crashes
             .lock()
             .expect("no holder of this lock panics");
-        recent
-            .iter()
-            .filter(|end| end.elapsed() < OFTEN_WITHIN)
-            .count()
-            >= OFTEN
+        recent.retain(|crash| crash.elapsed() < OFTEN_WITHIN);
+        recent.push(Instant::now());
+        recent.len() >= OFTEN
     }
 
     pub fn stepped_down(&self) {

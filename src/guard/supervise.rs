@@ -92,7 +92,8 @@ impl Guard {
                 });
                 self.counters.ended();
                 tracing::warn!("PostgreSQL has ended");
-                if self.counters.ends_too_often() {
+                // Whoever stops it on purpose has taken the right away before.
+                if self.may_write().is_ok() && self.counters.crashed() {
                     self.step_down("PostgreSQL ends again and again").await;
                 }
             }

@@ -119,6 +119,8 @@ impl Hosts {
                 "runtime_dir": node.directory.join("run"),
                 "terms": {"ttl_ms": 3000, "renew_every_ms": 500, "rpc_timeout_ms": 750,
                     "kill_time_ms": 300, "drift_margin_ms": 100},
+                // On a machine of any speed.
+                "restart_within_ms": 60_000,
             });
             node.reconfigure("/coordination", coordination);
         }

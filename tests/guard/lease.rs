@@ -7,12 +7,18 @@ use hafail::{
     coordination::{Claim, How, State},
     ids::{Epoch, HostName},
     order::{Order, PostgresState, WantedRole},
+    ports::quorum::Revision,
 };
 use rustix::process::Signal;
 
 use crate::{
-    harness::{Hosts, signal, with_hosts},
+    harness::{DEMOTE, Hosts, signal, with_hosts},
     local::BOUND,
+};
+
+pub const PROMOTE: Order = Order::Promote {
+    at_least: None,
+    in_sync: false,
 };
 
 pub const TTL: Duration = Duration::from_secs(3);
@@ -49,6 +55,10 @@ async fn until(hosts: &Hosts, what: &str, wanted: impl Fn(&State) -> bool) -> St
 fn holder(state: &State) -> Option<(&str, Epoch)> {
     let primary = &state.primary.as_ref()?.value;
     Some((primary.host.as_str(), primary.epoch))
+}
+
+fn created(state: &State) -> Option<Revision> {
+    state.primary.as_ref().map(|key| key.created)
 }
 
 /// Writes rows one after another until one fails; when the last one was
@@ -164,7 +174,6 @@ fn a_restart_of_the_guard_keeps_the_lease_and_the_connections() {
             client.batch_execute("SELECT 1").await.unwrap();
         }
         let after = hosts.shared().state().await.unwrap();
-        let created = |state: &State| state.primary.as_ref().map(|key| key.created);
         assert_eq!(created(&before), created(&after));
         assert_ne!(
             dead_man,
@@ -209,25 +218,52 @@ fn a_right_that_was_taken_further_unheard_is_gone_on_with() {
     });
 }
 
+/// Ends PostgreSQL and waits until another one serves in its place.
+async fn crash(hosts: &Hosts, n: usize) {
+    let pid = hosts.nodes[n].postmaster().unwrap();
+    let begin = Instant::now();
+    signal(pid, Signal::KILL);
+    while hosts.ask(n, "GET", "/primary").await != 200
+        || hosts.nodes[n].postmaster().is_none_or(|now| now == pid)
+    {
+        assert!(begin.elapsed() < BOUND);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    eprintln!("primary again after {:?}", begin.elapsed());
+}
+
 #[test]
 fn postgresql_that_dies_comes_back_in_place_under_the_same_lease() {
     with_hosts(2, async |mut hosts| {
         coordinated(&mut hosts).await;
         let before = hosts.shared().state().await.unwrap();
-        let pid = hosts.nodes[0].postmaster().unwrap();
-        let begin = Instant::now();
-        signal(pid, Signal::KILL);
-        while hosts.ask(0, "GET", "/primary").await != 200
-            || hosts.nodes[0].postmaster().is_none_or(|now| now == pid)
-        {
-            assert!(begin.elapsed() < BOUND);
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        eprintln!("primary again after {:?}", begin.elapsed());
+        crash(&hosts, 0).await;
         hosts.insert(0, 1, 10).await;
         let after = hosts.shared().state().await.unwrap();
-        let created = |state: &State| state.primary.as_ref().map(|key| key.created);
         assert_eq!(created(&before), created(&after));
+        hosts
+    });
+}
+
+#[test]
+fn a_primary_that_crashes_again_and_again_gives_the_lease_back_and_a_stop_is_no_crash() {
+    with_hosts(2, async |mut hosts| {
+        coordinated(&mut hosts).await;
+        for (old, new) in [(0, 1), (1, 0), (0, 1), (1, 0)] {
+            hosts.next_epoch();
+            hosts.done(old, DEMOTE).await;
+            hosts.done(new, PROMOTE).await;
+            let upstream = hosts.nodes[new].name.clone();
+            hosts.done(old, Order::Follow { upstream }).await;
+        }
+        let before = hosts.shared().state().await.unwrap();
+        for _ in 0..2 {
+            crash(&hosts, 0).await;
+            let after = hosts.shared().state().await.unwrap();
+            assert_eq!(created(&before), created(&after));
+        }
+        signal(hosts.nodes[0].postmaster().unwrap(), Signal::KILL);
+        until(&hosts, "given back", |state| holder(state).is_none()).await;
         hosts
     });
 }

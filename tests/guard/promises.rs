@@ -9,12 +9,7 @@ use rustix::process::Signal;
 use crate::{
     cluster::Member,
     harness::{Hosts, with_hosts},
-    lease::{TTL, coordinated, wait_dead},
-};
-
-const PROMOTE: Order = Order::Promote {
-    at_least: None,
-    in_sync: false,
+    lease::{PROMOTE, TTL, coordinated, wait_dead},
 };
 
 fn by_promises(status: &GuardStatus) -> bool {
