@@ -24,6 +24,8 @@ mod divergence;
 mod lease;
 #[path = "guard/promises.rs"]
 mod promises;
+#[path = "guard/resident.rs"]
+mod resident;
 #[path = "guard/roles.rs"]
 mod roles;
 #[path = "guard/switchover.rs"]

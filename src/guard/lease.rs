@@ -6,6 +6,7 @@ mod dead_man;
 mod held;
 mod keep;
 mod promises;
+mod resident;
 mod synchronous;
 mod take;
 
@@ -65,6 +66,7 @@ impl Lease {
             dead_man::dismiss(&path).map_err(|source| GuardError::Directory { path, source })?;
             return Ok(None);
         };
+        resident::stay_in_memory();
         let files = &config.tls;
         let peers = GuardClient::new(&read(&files.ca)?, &read(&files.cert)?, &read(&files.key)?)?;
         let quorum = connect(config, coordination)?;

@@ -160,9 +160,9 @@ pub async fn kill_tools(bin_dir: &Path, root: &Path) -> io::Result<usize> {
     .await
 }
 
-/// Sends a signal to every server below a directory; to how many.
+/// Sends a signal to every server of this program, by its real path, below a
+/// directory; to how many.
 pub fn signal_below(root: &Path, postgres: &Path, signal: Signal) -> io::Result<usize> {
-    let postgres = fs::canonicalize(postgres)?;
     let is_ours = |pid: i32| {
         program(pid).is_some_and(|program| program == postgres)
             && fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(root))
@@ -189,7 +189,8 @@ pub fn signal_below(root: &Path, postgres: &Path, signal: Signal) -> io::Result<
 /// may fork meanwhile. Whether nothing was left within the limit.
 pub fn kill_below(root: &Path, postgres: &Path, limit: Duration) -> io::Result<bool> {
     let begin = std::time::Instant::now();
-    while signal_below(root, postgres, Signal::KILL)? > 0 {
+    let postgres = fs::canonicalize(postgres)?;
+    while signal_below(root, &postgres, Signal::KILL)? > 0 {
         if begin.elapsed() > limit {
             return Ok(false);
         }

@@ -444,6 +444,8 @@ impl Node {
         let mut command = if rustix::process::getuid().is_root() {
             let mut command = Command::new("setpriv");
             command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]);
+            // May stay in memory, as by the unit's limit.
+            command.args(["--inh-caps=+ipc_lock", "--ambient-caps=+ipc_lock"]);
             command.arg(env!("CARGO_BIN_EXE_hafail"));
             command
         } else {
@@ -481,7 +483,7 @@ impl Node {
     }
 
     pub fn signal_guard(&self, what: rustix::process::Signal) {
-        signal(self.guard.as_ref().expect("it runs").id(), what);
+        signal(self.guard_pid(), what);
     }
 
     /// Kills the guard as a crash does.
@@ -593,6 +595,10 @@ impl Node {
 
     pub fn has_guard(&self) -> bool {
         self.guard.is_some()
+    }
+
+    pub fn guard_pid(&self) -> u32 {
+        self.guard.as_ref().expect("it runs").id()
     }
 
     /// All processes of PostgreSQL.

@@ -20,7 +20,7 @@ use rustix::{
     },
 };
 
-use super::boottime;
+use super::{boottime, resident};
 use crate::{
     guard::{
         config::GuardConfig,
@@ -225,7 +225,9 @@ pub fn run(config: &GuardConfig) -> Result<(), DeadManError> {
         path: directory.clone(),
         source,
     };
+    resident::stay_in_memory();
     let cells = Cells::open(directory).map_err(file)?;
+    let killer = Killer::new(config)?;
     let timer = timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::empty())
         .map_err(DeadManError::Timer)?;
     cells.put(BEAT, boottime()).map_err(file)?;
@@ -239,7 +241,7 @@ pub fn run(config: &GuardConfig) -> Result<(), DeadManError> {
         cells.put(BEAT, now).map_err(file)?;
         let deadline = cells.get(DEADLINE).map_err(file)?;
         if !deadline.is_zero() && now >= deadline {
-            kill(config);
+            killer.kill();
         }
         let next = if deadline > now {
             deadline.min(now + GLANCE)
@@ -266,16 +268,44 @@ fn wait_until(timer: &impl std::os::fd::AsFd, moment: Moment) -> rustix::io::Res
     }
 }
 
-/// Kills until nothing is left: a postmaster may fork while its children are
-/// killed.
-fn kill(config: &GuardConfig) {
-    let (root, postgres) = (config.version_dir(), config.program("postgres"));
-    loop {
-        match process::signal_below(&root, &postgres, Signal::KILL) {
-            Ok(0) => return,
-            Ok(killed) => tracing::error!(killed, "the deadline has passed: killed PostgreSQL"),
-            Err(error) => tracing::error!(%error, "cannot kill PostgreSQL"),
+/// Ends PostgreSQL without a look at any disk.
+struct Killer {
+    root: PathBuf,
+    postgres: PathBuf,
+}
+
+impl Killer {
+    /// # Errors
+    /// There is no such program: what is to be killed cannot be known.
+    fn new(config: &GuardConfig) -> Result<Self, DeadManError> {
+        let path = config.program("postgres");
+        let killer = match fs::canonicalize(&path) {
+            Ok(postgres) => Self {
+                root: config.version_dir(),
+                postgres,
+            },
+            Err(source) => return Err(DeadManError::File { path, source }),
+        };
+        // What a kill takes is in memory once it was gone through; no server
+        // works below a file.
+        let _ = killer.signal_below(Path::new("/dev/null"));
+        Ok(killer)
+    }
+
+    fn signal_below(&self, root: &Path) -> io::Result<usize> {
+        process::signal_below(root, &self.postgres, Signal::KILL)
+    }
+
+    /// Kills until nothing is left: a postmaster may fork while its children
+    /// are killed.
+    fn kill(&self) {
+        loop {
+            match self.signal_below(&self.root) {
+                Ok(0) => return,
+                Ok(killed) => tracing::error!(killed, "the deadline has passed: killed PostgreSQL"),
+                Err(error) => tracing::error!(%error, "cannot kill PostgreSQL"),
+            }
+            std::thread::sleep(Duration::from_millis(2));
         }
-        std::thread::sleep(Duration::from_millis(2));
     }
 }
