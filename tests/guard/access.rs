@@ -8,7 +8,7 @@ use hafail::{
 };
 
 use crate::{
-    harness::{client, with_hosts},
+    harness::{PROMOTE, client, with_hosts},
     pki::{Authority, Identity},
 };
 
@@ -19,13 +19,7 @@ fn no_stale_actor() {
         let new = hosts.next_epoch();
         hosts.done(1, Order::Checkpoint).await;
         assert_eq!(hosts.status(1).await.epoch.0, new);
-        for order in [
-            Order::Promote {
-                at_least: None,
-                in_sync: false,
-            },
-            Order::Demote { deadline_ms: 1000 },
-        ] {
+        for order in [PROMOTE, Order::Demote { deadline_ms: 1000 }] {
             match hosts.order_at(1, new - 1, order).await {
                 OrderAnswer::Refused { id, why } => {
                     assert_eq!(id, "stale-epoch");
@@ -37,16 +31,7 @@ fn no_stale_actor() {
         // Also by a guard that was restarted since.
         hosts.nodes[1].kill_guard();
         hosts.nodes[1].start_guard(&[]).await;
-        let answer = hosts
-            .order_at(
-                1,
-                new - 1,
-                Order::Promote {
-                    at_least: None,
-                    in_sync: false,
-                },
-            )
-            .await;
+        let answer = hosts.order_at(1, new - 1, PROMOTE).await;
         assert!(matches!(answer, OrderAnswer::Refused { id, .. } if id == "stale-epoch"));
         hosts
     });

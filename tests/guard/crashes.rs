@@ -6,7 +6,7 @@ use hafail::order::{Order, OrderAnswer, PostgresState, WantedRole};
 use rustix::process::Signal;
 
 use crate::{
-    harness::{DEMOTE, Hosts, signal, with_hosts},
+    harness::{DEMOTE, Hosts, PROMOTE, follow, signal, with_hosts},
     local::BOUND,
 };
 
@@ -123,15 +123,7 @@ fn after_a_boot_a_primary_comes_up_as_a_standby() {
         assert_eq!(status.wanted, WantedRole::Standby { upstream });
         // An operator decides.
         hosts.next_epoch();
-        hosts
-            .done(
-                0,
-                Order::Promote {
-                    at_least: None,
-                    in_sync: false,
-                },
-            )
-            .await;
+        hosts.done(0, PROMOTE).await;
         hosts.insert(0, 101, 110).await;
         hosts
             .wait(1, "streaming", |status| {
@@ -358,33 +350,20 @@ fn repeat_is_harmless_promote_and_follow() {
         let crashes = crash_everywhere(
             &mut hosts,
             1,
-            Order::Promote {
-                at_least: None,
-                in_sync: false,
-            },
+            PROMOTE,
             async |hosts| {
                 // Back to the beginning: the first host is primary.
                 if hosts.status(1).await.postgres.state == PostgresState::Primary {
                     hosts.done(1, DEMOTE).await;
-                    hosts
-                        .done(
-                            0,
-                            Order::Promote {
-                                at_least: None,
-                                in_sync: false,
-                            },
-                        )
-                        .await;
-                    let upstream = hosts.nodes[0].name.clone();
-                    hosts.done(1, Order::Follow { upstream }).await;
+                    hosts.done(0, PROMOTE).await;
+                    hosts.done(1, follow(hosts, 0)).await;
                 }
                 write_one(hosts, 0).await;
                 hosts.done(0, DEMOTE).await;
             },
             async |hosts| {
                 write_one(hosts, 1).await;
-                let upstream = hosts.nodes[1].name.clone();
-                hosts.done(0, Order::Follow { upstream }).await;
+                hosts.done(0, follow(hosts, 1)).await;
                 hosts.wait_replayed(0, 1).await;
             },
         );

@@ -7,7 +7,7 @@ use std::{
 
 use hafail::order::{Order, OrderAnswer, PostgresState};
 
-use crate::harness::{DEMOTE, Hosts, with_hosts};
+use crate::harness::{DEMOTE, Hosts, PROMOTE, follow, with_hosts};
 
 /// Cuts the first host off, lets it commit rows that only it has, promotes
 /// the second and powers the first on again.
@@ -18,17 +18,8 @@ async fn diverge(hosts: &mut Hosts) {
     hosts.insert(0, 101, 200).await;
     hosts.nodes[0].power_off();
     hosts.next_epoch();
-    let upstream = hosts.nodes[0].name.clone();
-    hosts.done(1, Order::Follow { upstream }).await;
-    hosts
-        .done(
-            1,
-            Order::Promote {
-                at_least: None,
-                in_sync: false,
-            },
-        )
-        .await;
+    hosts.done(1, follow(hosts, 0)).await;
+    hosts.done(1, PROMOTE).await;
     hosts.insert(1, 1001, 1100).await;
     fs::write(hosts.nodes[0].directory.join("boot_id"), "second boot\n").unwrap();
     hosts.nodes[0].start_guard(&[]).await;

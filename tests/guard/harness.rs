@@ -34,6 +34,19 @@ pub const DEMOTE: Order = Order::Demote {
     deadline_ms: 10_000,
 };
 
+/// Whatever the host has.
+pub const PROMOTE: Order = Order::Promote {
+    at_least: None,
+    in_sync: false,
+};
+
+/// To stream from that host.
+pub fn follow(hosts: &Hosts, n: usize) -> Order {
+    Order::Follow {
+        upstream: hosts.nodes[n].name.clone(),
+    }
+}
+
 const BIN: &str = "/usr/lib/postgresql/15/bin";
 /// Below which the keys of the test are.
 const PREFIX: &str = "/hafail/test/";

@@ -12,13 +12,8 @@ use hafail::{
 use rustix::process::Signal;
 
 use crate::{
-    harness::{DEMOTE, Hosts, signal, with_hosts},
+    harness::{DEMOTE, Hosts, PROMOTE, follow, signal, with_hosts},
     local::BOUND,
-};
-
-pub const PROMOTE: Order = Order::Promote {
-    at_least: None,
-    in_sync: false,
 };
 
 pub const TTL: Duration = Duration::from_secs(3);
@@ -253,8 +248,7 @@ fn a_primary_that_crashes_again_and_again_gives_the_lease_back_and_a_stop_is_no_
             hosts.next_epoch();
             hosts.done(old, DEMOTE).await;
             hosts.done(new, PROMOTE).await;
-            let upstream = hosts.nodes[new].name.clone();
-            hosts.done(old, Order::Follow { upstream }).await;
+            hosts.done(old, follow(&hosts, new)).await;
         }
         let before = hosts.shared().state().await.unwrap();
         for _ in 0..2 {

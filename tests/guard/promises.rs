@@ -8,8 +8,8 @@ use rustix::process::Signal;
 
 use crate::{
     cluster::Member,
-    harness::{Hosts, with_hosts},
-    lease::{PROMOTE, TTL, coordinated, wait_dead},
+    harness::{Hosts, PROMOTE, with_hosts},
+    lease::{TTL, coordinated, wait_dead},
 };
 
 fn by_promises(status: &GuardStatus) -> bool {

@@ -11,22 +11,16 @@ use crate::harness::with_hosts;
 fn parts(pid: u32) -> Vec<(String, bool)> {
     let maps = fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap();
     let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap();
-    let mut parts: Vec<(String, bool)> = Vec::new();
-    let mut is_program = false;
+    let mut parts = Vec::new();
+    let mut part = "";
     for line in maps.lines() {
-        if let Some(flags) = line.strip_prefix("VmFlags:") {
-            if is_program {
-                parts.last_mut().unwrap().1 = flags.split(' ').any(|flag| flag == "lo");
+        let mut words = line.split(' ');
+        match words.next() {
+            Some("VmFlags:") if part.ends_with(program.to_str().unwrap()) => {
+                parts.push((part.to_owned(), words.any(|flag| flag == "lo")));
             }
-        } else if line
-            .split(' ')
-            .next()
-            .is_some_and(|word| word.contains('-'))
-        {
-            is_program = line.ends_with(program.to_str().unwrap());
-            if is_program {
-                parts.push((line.to_owned(), false));
-            }
+            Some(addresses) if addresses.contains('-') => part = line,
+            _ => {}
         }
     }
     parts

@@ -4,11 +4,11 @@ use std::time::Instant;
 
 use hafail::{
     ids::Timeline,
-    order::{GuardStatus, Order, PostgresState},
+    order::{GuardStatus, PostgresState},
 };
 
 use crate::{
-    harness::{DEMOTE, Hosts, with_hosts},
+    harness::{DEMOTE, Hosts, PROMOTE, with_hosts},
     local::BOUND,
 };
 
@@ -127,15 +127,7 @@ fn roles_flip_with_the_change_and_not_with_the_next_look() {
         let demote = hosts.done(0, DEMOTE);
         let ((flipped, running), _) = tokio::join!(watch, demote);
         eprintln!("/primary said no after {flipped:?}, PostgreSQL still running: {running}");
-        hosts
-            .done(
-                1,
-                Order::Promote {
-                    at_least: None,
-                    in_sync: false,
-                },
-            )
-            .await;
+        hosts.done(1, PROMOTE).await;
         assert_eq!(hosts.ask(1, "GET", "/primary").await, 200);
         hosts
     });

@@ -8,13 +8,7 @@ use hafail::{
 };
 use rustix::process::Signal;
 
-use crate::harness::{DEMOTE, Hosts, signal, with_hosts};
-
-fn follow(hosts: &Hosts, n: usize) -> Order {
-    Order::Follow {
-        upstream: hosts.nodes[n].name.clone(),
-    }
-}
+use crate::harness::{DEMOTE, PROMOTE, follow, signal, with_hosts};
 
 #[test]
 fn a_clone_streams_over_verified_tls() {
@@ -82,10 +76,7 @@ fn a_standby_without_a_stream_knows_the_timeline_of_its_log() {
         hosts.replicate().await;
         hosts.next_epoch();
         hosts.done(0, DEMOTE).await;
-        let promote = Order::Promote {
-            at_least: None,
-            in_sync: false,
-        };
+        let promote = PROMOTE;
         hosts.done(1, promote).await;
         let order = follow(&hosts, 1);
         hosts.done(0, order).await;
@@ -164,30 +155,8 @@ fn orders_told_twice_change_nothing() {
         assert!(!hosts.done(1, follow(&hosts, 0)).await.0);
         assert!(hosts.done(0, DEMOTE).await.0);
         assert!(!hosts.done(0, DEMOTE).await.0);
-        assert!(
-            hosts
-                .done(
-                    1,
-                    Order::Promote {
-                        at_least: None,
-                        in_sync: false
-                    }
-                )
-                .await
-                .0
-        );
-        assert!(
-            !hosts
-                .done(
-                    1,
-                    Order::Promote {
-                        at_least: None,
-                        in_sync: false
-                    }
-                )
-                .await
-                .0
-        );
+        assert!(hosts.done(1, PROMOTE).await.0);
+        assert!(!hosts.done(1, PROMOTE).await.0);
         assert!(hosts.done(0, follow(&hosts, 1)).await.0);
         assert!(!hosts.done(0, follow(&hosts, 1)).await.0);
         hosts
@@ -248,10 +217,7 @@ fn a_promotion_is_refused_where_it_would_lose() {
         };
         assert_eq!(hosts.refused(1, stranger).await, "unknown-upstream");
         hosts.done(1, DEMOTE).await;
-        let promote = Order::Promote {
-            at_least: None,
-            in_sync: false,
-        };
+        let promote = PROMOTE;
         assert_eq!(hosts.refused(1, promote).await, "not-running");
         hosts
     });
@@ -311,15 +277,7 @@ fn never_two_writers_by_a_late_promotion() {
         let startup = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'startup'";
         let startup: u32 = hosts.text(1, startup).await.parse().unwrap();
         signal(startup, Signal::STOP);
-        let answer = hosts
-            .order(
-                1,
-                Order::Promote {
-                    at_least: None,
-                    in_sync: false,
-                },
-            )
-            .await;
+        let answer = hosts.order(1, PROMOTE).await;
         assert!(matches!(answer, OrderAnswer::Failed { .. }), "{answer:?}");
         assert_eq!(hosts.ask(1, "GET", "/primary").await, 503);
 

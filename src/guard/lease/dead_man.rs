@@ -279,12 +279,10 @@ impl Killer {
     /// There is no such program: what is to be killed cannot be known.
     fn new(config: &GuardConfig) -> Result<Self, DeadManError> {
         let path = config.program("postgres");
-        let killer = match fs::canonicalize(&path) {
-            Ok(postgres) => Self {
-                root: config.version_dir(),
-                postgres,
-            },
-            Err(source) => return Err(DeadManError::File { path, source }),
+        let postgres = fs::canonicalize(&path);
+        let killer = Self {
+            root: config.version_dir(),
+            postgres: postgres.map_err(|source| DeadManError::File { path, source })?,
         };
         // What a kill takes is in memory once it was gone through; no server
         // works below a file.

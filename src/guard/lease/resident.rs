@@ -16,10 +16,12 @@ pub(super) fn stay_in_memory() {
 }
 
 fn lock() -> Result<(), String> {
-    let may = |sets: CapabilitySet| sets.contains(CapabilitySet::IPC_LOCK);
-    let unlimited = capabilities(None).is_ok_and(|sets| may(sets.effective));
+    let exempt =
+        capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::IPC_LOCK));
     // Under a limit the next allocation could fail.
-    if let (false, Some(limit)) = (unlimited, getrlimit(Resource::Memlock).current) {
+    if let Some(limit) = getrlimit(Resource::Memlock).current
+        && !exempt
+    {
         return Err(format!(
             "locked memory is limited to {limit} bytes: set LimitMEMLOCK=infinity"
         ));
