@@ -58,6 +58,17 @@ impl MachineRoom {
         }
     }
 
+    /// Whether an instance is on, once nothing is being done to it. One that
+    /// cannot be asked about counts as on.
+    pub(super) async fn runs(&mut self, instance: &str) -> bool {
+        self.settle(instance).await;
+        let containers = self.machines.list().await;
+        containers.map_or(true, |all| {
+            all.get(instance)
+                .is_some_and(|container| container.pid.is_some())
+        })
+    }
+
     /// Compares every instance with its container and does what is missing.
     /// Long work goes on in the background; returns what could not be done.
     pub(super) async fn follow(&mut self, world: &World<'_>) -> Vec<String> {

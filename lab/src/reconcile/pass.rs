@@ -197,9 +197,14 @@ impl Worker {
         if self.room.held.contains(id) || instance.power != Power::On {
             return false;
         }
-        info!(instance = id, status, "ended by itself");
         self.stale_machines = true;
-        if Exit::of(status) == Exit::Off {
+        let ended = Exit::of(status);
+        if ended == Exit::Off && self.room.runs(id).await {
+            info!(instance = id, status, "ended before its last start");
+            return true;
+        }
+        info!(instance = id, status, "ended by itself");
+        if ended == Exit::Off {
             let region = region.clone();
             if let Err(error) = self.readers[&region].switched_off(id).await {
                 warn!("{error}");

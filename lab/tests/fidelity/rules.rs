@@ -44,6 +44,7 @@ rules![
     machines::a_disk_of_its_own_has_what_was_there_and_can_be_full,
     machines::a_forced_stop_is_a_power_cut,
     machines::a_machine_that_reboots_comes_back_and_one_that_switches_itself_off_is_stopped,
+    machines::an_end_that_is_heard_late_ends_no_later_start,
     api::one_client_token_makes_one_instance,
     machines::a_terminated_instance_leaves_nothing,
     api::faults_strike_as_ordered_and_calls_are_counted,

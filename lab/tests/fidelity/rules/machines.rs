@@ -120,13 +120,17 @@ pub async fn a_forced_stop_is_a_power_cut(world: World) {
     let (lab, site) = (&world.lab, &world.other);
     // Of a connection to it, which it ends in order, or of which nothing is heard any more.
     let open = format!("ss -Htn state established dst {}:22 | grep .", site.db_ip);
+    // sshd may listen before the card is plugged in: the way to it is refused until then.
     let connect = format!(
-        "setsid bash -c 'exec 3<>/dev/tcp/{}/22; sleep 60' > /dev/null 2>&1 & until {open}; do sleep 0.1; done",
+        "setsid bash -c 'until exec 3<>/dev/tcp/{}/22; do sleep 0.1; done; sleep 60' > /dev/null 2>&1 &",
         site.db_ip
     );
     for (force, trace) in [(false, 0), (true, 1)] {
         lab.must(&site.db, &["sh", "-c", TRACE]);
         lab.must(&site.bastion, &["bash", "-c", &connect]);
+        let opened = poll(|| (lab.exec(&site.bastion, &["sh", "-c", &open]).0 == 0).then_some(()));
+        let sockets = || lab.must(&site.bastion, &["ss", "-tan"]);
+        assert!(opened.is_some(), "forced: {force}: {}", sockets());
         let stop = site
             .client
             .stop_instances()
@@ -188,6 +192,34 @@ pub async fn a_machine_that_reboots_comes_back_and_one_that_switches_itself_off_
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(lab.container(&site.stranger), "exited");
+}
+
+pub async fn an_end_that_is_heard_late_ends_no_later_start(world: World) {
+    let (lab, site) = (&world.lab, &world.other);
+    let daemon = lab.pid("daemon");
+    let events = |signal: &str| {
+        let args = ["-P", &daemon, "--signal", signal, "-f", "docker events"];
+        let sent = Command::new("pkill").args(args).status();
+        assert!(sent.expect("pkill runs").success());
+    };
+    let (stop, start) = (site.client.stop_instances(), site.client.start_instances());
+    let heard = || {
+        let log = std::fs::read_to_string(lab.state().join("daemon.log")).expect("a log");
+        let of_it = |line: &&str| line.contains(&site.db) && line.contains(" ended ");
+        log.lines().filter(of_it).count()
+    };
+    let before = heard();
+    events("STOP");
+    stop.instance_ids(&site.db).send().await.unwrap();
+    start.instance_ids(&site.db).send().await.unwrap();
+    let up = || (lab.exec(&site.db, &["systemctl", "is-active", "ssh"]).0 == 0).then_some(());
+    assert_eq!(poll(up), Some(()));
+    events("CONT");
+    assert_eq!(poll(|| (heard() > before).then_some(())), Some(()));
+    // The lab has done what it had to: it answers in turn.
+    lab.command(&["status"]);
+    assert_eq!(site.state(&site.db).await, "running");
+    assert_eq!(lab.container(&site.db), "running");
 }
 
 pub async fn a_terminated_instance_leaves_nothing(world: World) {
