@@ -81,7 +81,7 @@ def attempt(settings: dict[str, Any], connection: Any, number: int) -> tuple[str
         except (psycopg2.Error, Late):
             return "refused", None
     answer = commit(connection, settings["statement"], number, settings["deadline_s"])
-    if answer == "accepted" and not settings["fresh"]:
+    if answer in settings["keeps"]:
         return answer, connection
     connection.close()
     return answer, None
