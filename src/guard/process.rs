@@ -160,14 +160,14 @@ pub async fn kill_tools(bin_dir: &Path, root: &Path) -> io::Result<usize> {
     .await
 }
 
-/// Sends a signal to every server of this program, by its real path, below a
-/// directory; to how many.
-pub fn signal_below(root: &Path, postgres: &Path, signal: Signal) -> io::Result<usize> {
+/// Kills every server of this program, by its real path, that works below a
+/// directory now; how many.
+pub fn kill_once_below(root: &Path, postgres: &Path) -> io::Result<usize> {
     let is_ours = |pid: i32| {
         program(pid).is_some_and(|program| program == postgres)
             && fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(root))
     };
-    let mut signalled = 0;
+    let mut killed = 0;
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
         let pid = name.to_str().and_then(|name| name.parse::<i32>().ok());
@@ -178,11 +178,11 @@ pub fn signal_below(root: &Path, postgres: &Path, signal: Signal) -> io::Result<
         if let Some(process) = process
             && is_ours(pid)
         {
-            let _ = pidfd_send_signal(&process, signal);
-            signalled += 1;
+            let _ = pidfd_send_signal(&process, Signal::KILL);
+            killed += 1;
         }
     }
-    Ok(signalled)
+    Ok(killed)
 }
 
 /// Kills every server below a directory, again and again, for a postmaster
@@ -190,7 +190,7 @@ pub fn signal_below(root: &Path, postgres: &Path, signal: Signal) -> io::Result<
 pub fn kill_below(root: &Path, postgres: &Path, limit: Duration) -> io::Result<bool> {
     let begin = std::time::Instant::now();
     let postgres = fs::canonicalize(postgres)?;
-    while signal_below(root, &postgres, Signal::KILL)? > 0 {
+    while kill_once_below(root, &postgres)? > 0 {
         if begin.elapsed() > limit {
             return Ok(false);
         }

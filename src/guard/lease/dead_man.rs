@@ -286,19 +286,19 @@ impl Killer {
         };
         // What a kill takes is in memory once it was gone through; no server
         // works below a file.
-        let _ = killer.signal_below(Path::new("/dev/null"));
+        let _ = killer.kill_once_below(Path::new("/dev/null"));
         Ok(killer)
     }
 
-    fn signal_below(&self, root: &Path) -> io::Result<usize> {
-        process::signal_below(root, &self.postgres, Signal::KILL)
+    fn kill_once_below(&self, root: &Path) -> io::Result<usize> {
+        process::kill_once_below(root, &self.postgres)
     }
 
     /// Kills until nothing is left: a postmaster may fork while its children
     /// are killed.
     fn kill(&self) {
         loop {
-            match self.signal_below(&self.root) {
+            match self.kill_once_below(&self.root) {
                 Ok(0) => return,
                 Ok(killed) => tracing::error!(killed, "the deadline has passed: killed PostgreSQL"),
                 Err(error) => tracing::error!(%error, "cannot kill PostgreSQL"),
