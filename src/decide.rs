@@ -180,8 +180,10 @@ fn fail_over(view: &View<'_>, intent: &Intent, target: &SiteName) -> Result<Plan
         .flat_map(|finding| finding.sentences())
         .collect();
     because.push(view.says_standby(&new));
+    let trace = view.trace_on_machine(&new);
     let mut given = given(view, intent.database_only, old, new, because, loss);
     given.ways = ways;
+    given.trace = trace;
     given.lacks_at_most = lacks_at_most;
     Ok(plan::failover(&given))
 }
@@ -207,6 +209,7 @@ fn given<'a>(
         unusable: view.unusable(),
         ways: Vec::new(),
         lacks_at_most: None,
+        trace: None,
     }
 }
 

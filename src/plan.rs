@@ -23,6 +23,7 @@ pub use switchover::switchover;
 use crate::{
     ids::{HostName, SiteName},
     inventory::Inventory,
+    order::Trace,
     step::{Backend, FenceWay, Part, Step},
     topology::{Replication, Topology},
 };
@@ -188,6 +189,8 @@ pub struct Move<'a> {
     /// Bytes of log that may be lost, where it is known how far the old primary
     /// was; only for failovers.
     pub lacks_at_most: Option<u64>,
+    /// What a run has left on the machine of the new primary; only for failovers.
+    pub trace: Option<Trace>,
 }
 
 impl Move<'_> {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     ids::{HostName, SiteName},
     observation::AddressRecord,
+    order::Trace,
 };
 
 /// One step as data.
@@ -36,6 +37,10 @@ pub enum Step {
         /// was judged by how far it was.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         lacks_at_most: Option<u64>,
+        /// What a run had left on the machine of the candidate when this was
+        /// planned: any other trace is of one that came in between.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trace: Option<Trace>,
     },
     /// The point of no return.
     Promote {

@@ -6,7 +6,7 @@ use crate::{
     ids::{HostName, Lsn, SiteName, Timeline},
     inventory::Inventory,
     observation::{Knowledge, Machine, Snapshot, StoreSight, WriteAnswer},
-    order::{GuardStatus, PostgresState, WantedRole},
+    order::{GuardStatus, PostgresState, Trace, WantedRole},
     topology::{Role, Topology},
 };
 
@@ -50,6 +50,12 @@ impl<'a> View<'a> {
     /// What the shared store says, where there is one and it answered.
     pub fn store(&self) -> Option<&'a StoreSight> {
         self.sight.snapshot.store.known()
+    }
+
+    /// What the newest run that stopped the machine of the host left on it.
+    pub fn trace_on_machine(&self, host: &HostName) -> Option<Trace> {
+        let machine = self.sight.snapshot.machines.get(host)?.known()?;
+        machine.deposed.clone()
     }
 
     /// Why nothing is known of the guard of the host.

@@ -85,6 +85,7 @@ pub(super) async fn fence(
     host: &HostName,
     ways: &[FenceWay],
     lacks_at_most: Option<u64>,
+    trace: Option<&Trace>,
 ) -> Result<Done, Failure> {
     let (mut tried, mut retry) = (Vec::new(), false);
     let seen = match lacks_at_most {
@@ -96,7 +97,7 @@ pub(super) async fn fence(
             FenceWay::Guard => by_guard(cx, host).await,
             FenceWay::Lease if ways.contains(&FenceWay::Guard) => by_either(cx, host).await,
             FenceWay::Lease => by_lease(cx, host).await,
-            FenceWay::PowerOff => by_machine(cx, host).await,
+            FenceWay::PowerOff => by_machine(cx, host, trace).await,
             FenceWay::Operator { reason } => Ok(asserted(cx, host, reason).await),
         };
         match result {
@@ -156,11 +157,13 @@ fn any_loss_is_permitted(cx: &Context<'_>) -> bool {
 
 /// The same, before the machine of the host is stopped, which then says no
 /// more: it says so itself as long as it is heard, and the other run has left
-/// its trace where it stopped the machine of the candidate.
+/// its trace where it stopped the machine of the candidate. That is told by what
+/// the plan knew of, not by epochs: who has another journal counts anew.
 async fn nobody_else_promoted(
     cx: &Context<'_>,
     host: &HostName,
     machine: &Machine,
+    known: Option<&Trace>,
 ) -> Result<(), Failure> {
     if any_loss_is_permitted(cx) {
         return Ok(());
@@ -180,18 +183,14 @@ async fn nobody_else_promoted(
         Err(error) => return Err(error.into()),
     };
     match deposed {
-        Some(theirs) if theirs.epoch >= cx.epoch && theirs.run != cx.run.0 => {
-            Err(overtaken(cx, new, &theirs))
+        Some(theirs) if theirs.run != cx.run.0 && Some(&theirs) != known => {
+            Err(Failure::superseded(format!(
+                "run {} (epoch {}) has deposed {new} since this was planned",
+                theirs.run, theirs.epoch
+            )))
         }
         _ => Ok(()),
     }
-}
-
-/// Another run, which is no older, has left this trace on the machine of the host.
-fn overtaken(cx: &Context<'_>, host: &HostName, theirs: &Trace) -> Failure {
-    let what = format!("the machine of {host}");
-    let (ours, seen) = (cx.epoch, theirs.epoch);
-    PortError::StaleEpoch { what, ours, seen }.into()
 }
 
 /// Where the log of a primary ends now.
@@ -290,10 +289,14 @@ async fn by_either(cx: &Context<'_>, host: &HostName) -> Result<Done, Failure> {
     select(lease, obeys).await.factor_first().0
 }
 
-async fn by_machine(cx: &Context<'_>, host: &HostName) -> Result<Done, Failure> {
+async fn by_machine(
+    cx: &Context<'_>,
+    host: &HostName,
+    known: Option<&Trace>,
+) -> Result<Done, Failure> {
     let machines = &cx.world.machines;
     let before = machines.state(host).await?;
-    nobody_else_promoted(cx, host, &before).await?;
+    nobody_else_promoted(cx, host, &before, known).await?;
     let changed = !before.is_down();
     let power_off = async {
         if changed {
@@ -335,7 +338,11 @@ async fn leave_trace(cx: &Context<'_>, host: &HostName, machine: &Machine) -> Re
     };
     match &machine.deposed {
         Some(theirs) if theirs == &ours => Ok(()),
-        Some(theirs) if theirs.epoch >= ours.epoch => Err(overtaken(cx, host, theirs)),
+        Some(theirs) if theirs.epoch >= ours.epoch => {
+            let what = format!("the machine of {host}");
+            let (ours, seen) = (ours.epoch, theirs.epoch);
+            Err(PortError::StaleEpoch { what, ours, seen }.into())
+        }
         _ => {
             cx.holds_lock()?;
             Ok(cx.world.machines.depose(host, &ours).await?)

@@ -24,7 +24,8 @@ async fn act(cx: &Context<'_>, step: &Step) -> Result<Done, Failure> {
             host,
             ways,
             lacks_at_most,
-        } => fence::fence(cx, host, ways, *lacks_at_most).await,
+            trace,
+        } => fence::fence(cx, host, ways, *lacks_at_most, trace.as_ref()).await,
         Step::Promote {
             host,
             from,

@@ -134,11 +134,13 @@ impl Mutation {
                 host,
                 ways: claim("it will be fine"),
                 lacks_at_most: None,
+                trace: None,
             },
             (Self::PromoteBeforeEquality, Step::ProveEquality { from, .. }) => Step::Fence {
                 host: from,
                 ways: vec![FenceWay::Guard],
                 lacks_at_most: None,
+                trace: None,
             },
             (Self::ForgetToEmptySync, Step::SetSynchronous { standbys, .. })
                 if standbys.is_empty() =>

@@ -31,6 +31,7 @@ impl fmt::Display for Step {
                 host,
                 ways,
                 lacks_at_most,
+                ..
             } => {
                 let ways: Vec<_> = ways.iter().map(|way| way.describe(host)).collect();
                 let ways = ways.join(", else ");
