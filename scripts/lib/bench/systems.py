@@ -39,9 +39,11 @@ DIRECT = {
     "log": DIRECT_LOG,
     "every_s": 0.02,
     "deadline_s": 1,
-    # Its host, whatever it is: a session stays when a standby is promoted. New
-    # ones would take processor time from what is measured.
+    # A standby refuses, and the session goes on when it is promoted. A new one
+    # for each attempt would take processor time from what is measured; one that
+    # stays would keep a smart shutdown waiting.
     "keeps": ["accepted", "refused"],
+    "session_s": 0.5,
 }
 
 

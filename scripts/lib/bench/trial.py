@@ -54,6 +54,8 @@ def start_client(system: System, client: Host) -> None:
         "deadline_s": 1,
         # One that refuses is not the primary: the next attempt looks for it.
         "keeps": ["accepted"],
+        # As those of applications: it stays.
+        "session_s": 3600,
     }
     client.put(f"{FOLDER}/client.json", json.dumps(settings))
     program = f"/usr/bin/python3 {FOLDER}/writer.py {FOLDER}/client.json"

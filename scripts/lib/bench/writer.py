@@ -73,27 +73,43 @@ def commit(connection: Any, statement: str, number: int, deadline_s: float) -> s
     return "unknown" if connection.notices else "accepted"
 
 
-def attempt(settings: dict[str, Any], connection: Any, number: int) -> tuple[str, Any]:
-    """What became of it, and the connection where it can go on."""
-    if connection is None:
-        try:
-            connection = connect(settings)
-        except (psycopg2.Error, Late):
-            return "refused", None
-    answer = commit(connection, settings["statement"], number, settings["deadline_s"])
-    if answer in settings["keeps"]:
-        return answer, connection
-    connection.close()
-    return answer, None
+class Client:
+    """One session after the other."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.settings = settings
+        self.connection: Any = None
+        self.ends = 0.0
+
+    def attempt(self, number: int) -> str:
+        """What became of it."""
+        settings = self.settings
+        if time.monotonic() >= self.ends:
+            self.close()
+        if self.connection is None:
+            try:
+                self.connection = connect(settings)
+            except (psycopg2.Error, Late):
+                return "refused"
+            self.ends = time.monotonic() + settings["session_s"]
+        answer = commit(self.connection, settings["statement"], number, settings["deadline_s"])
+        if answer not in settings["keeps"]:
+            self.close()
+        return answer
+
+    def close(self) -> None:
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
 
 
 def write(settings: dict[str, Any], log: TextIO) -> None:
-    number, connection, due = settings["first"], None, time.monotonic()
+    client, number, due = Client(settings), settings["first"], time.monotonic()
     while True:
         time.sleep(max(0.0, due - time.monotonic()))
         due = max(due + settings["every_s"], time.monotonic())
         begin = time.monotonic_ns()
-        answer, connection = attempt(settings, connection, number)
+        answer = client.attempt(number)
         log.write(f"{number} {begin} {time.monotonic_ns()} {answer}\n")
         number += 1
 
