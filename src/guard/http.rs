@@ -19,7 +19,9 @@ type Parameters = Query<BTreeMap<String, String>>;
 
 /// Serves for ever.
 pub async fn serve(guard: Arc<Guard>, listener: TcpListener) {
-    let serving = axum::serve(listener, router(guard));
+    // Made ready once: a router itself is copied for each connection, and every
+    // check of a load balancer is one.
+    let serving = axum::serve(listener, router(guard).into_make_service());
     if let Err(error) = serving.await {
         tracing::error!(%error, "the role port failed");
     }
