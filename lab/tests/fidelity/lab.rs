@@ -73,6 +73,12 @@ impl Lab {
         text
     }
 
+    /// Waits until an instance is up.
+    pub fn await_boot(&self, host: &str) {
+        let up = || (self.exec(host, &["systemctl", "is-active", "ssh"]).0 == 0).then_some(());
+        assert_eq!(poll(up), Some(()), "{host} is up");
+    }
+
     /// What an instance sees when it dials.
     pub fn dial(&self, from: &str, address: &str, port: u16) -> Seen {
         let script = format!("exec 3<>/dev/tcp/{address}/{port}");
