@@ -18,7 +18,6 @@ from chart import chart
 from faults import FAULTS, TITLES
 from ground import deployed, down, say
 from hafail import Hafail
-from hosts import Failed
 from patroni import Patroni, PatroniSynchronous
 from pg_auto_failover import PgAutoFailover
 from repmgr import Repmgr
@@ -71,15 +70,7 @@ class Bench:
                 say(f"{kind.name}: {doing}: {error!r}; a new lab")
                 self.failed.append({"system": kind.name, "what": doing, "why": repr(error)[:300]})
             finally:
-                self.clear()
-
-    @staticmethod
-    def clear() -> None:
-        """What was measured is worth more than an empty machine."""
-        try:
-            down()
-        except Failed as error:
-            say(f"the lab is left: {error}")
+                down()
 
     def run(self, system: System, fault: str, left: int) -> bool:
         """Whether it is whole again by itself."""
