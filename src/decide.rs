@@ -180,10 +180,9 @@ fn fail_over(view: &View<'_>, intent: &Intent, target: &SiteName) -> Result<Plan
         .flat_map(|finding| finding.sentences())
         .collect();
     because.push(view.says_standby(&new));
-    let trace = view.trace_on_machine(&new);
     let mut given = given(view, intent.database_only, old, new, because, loss);
     given.ways = ways;
-    given.trace = trace;
+    given.trace = view.trace_on_machine(&given.new);
     given.lacks_at_most = lacks_at_most;
     Ok(plan::failover(&given))
 }

@@ -42,7 +42,6 @@ pub fn failover(given: &Move<'_>) -> Plan {
 /// is permitted up to some bytes is judged by.
 fn fence(plan: &mut Builder<'_>, old: &HostName) -> Step {
     let lacks_at_most = plan.given.lacks_at_most;
-    let trace = plan.given.trace.clone();
     let must_tell = lacks_at_most.is_some();
     let (silent, ways): (Vec<_>, _) = (plan.given.ways.iter().cloned())
         .partition(|way| must_tell && matches!(way, FenceWay::PowerOff));
@@ -51,7 +50,7 @@ fn fence(plan: &mut Builder<'_>, old: &HostName) -> Step {
             host: old.clone(),
             ways: silent,
             lacks_at_most: None,
-            trace: trace.clone(),
+            trace: None,
         };
         let why = "nobody would know then how much is lost; --allow-data-loss any permits that";
         plan.leave_out(&off, why);
@@ -60,6 +59,6 @@ fn fence(plan: &mut Builder<'_>, old: &HostName) -> Step {
         host: old.clone(),
         ways,
         lacks_at_most,
-        trace,
+        trace: plan.given.trace.clone(),
     }
 }

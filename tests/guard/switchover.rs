@@ -76,8 +76,7 @@ fn a_standby_without_a_stream_knows_the_timeline_of_its_log() {
         hosts.replicate().await;
         hosts.next_epoch();
         hosts.done(0, DEMOTE).await;
-        let promote = PROMOTE;
-        hosts.done(1, promote).await;
+        hosts.done(1, PROMOTE).await;
         let order = follow(&hosts, 1);
         hosts.done(0, order).await;
         hosts.insert(1, 1, 100).await;
@@ -217,8 +216,7 @@ fn a_promotion_is_refused_where_it_would_lose() {
         };
         assert_eq!(hosts.refused(1, stranger).await, "unknown-upstream");
         hosts.done(1, DEMOTE).await;
-        let promote = PROMOTE;
-        assert_eq!(hosts.refused(1, promote).await, "not-running");
+        assert_eq!(hosts.refused(1, PROMOTE).await, "not-running");
         hosts
     });
 }
