@@ -54,7 +54,7 @@ pub use self::{
 use self::{
     lease::Lease,
     metrics::Counters,
-    server::ServerError,
+    process::Finder,
     settings::Settings,
     sql::{Session, SqlError},
     store::{Persisted, Store},
@@ -151,6 +151,7 @@ pub struct Guard {
     /// Whether the running PostgreSQL has been told to read its files again
     /// since this guard began.
     reloaded: std::sync::atomic::AtomicBool,
+    finder: Finder,
     counters: Counters,
     /// Automatic mode: the right to write goes with a lease.
     lease: Option<Lease>,
@@ -179,6 +180,7 @@ impl Guard {
             supervise: Notify::new(),
             look: Notify::new(),
             reloaded: false.into(),
+            finder: Finder::default(),
             counters: Counters::default(),
             lease,
         };
@@ -250,14 +252,6 @@ impl Guard {
         let name = self.store.with(|state| state.data.clone())?;
         let path = self.config.version_dir().join(name);
         path.join("PG_VERSION").exists().then_some(path)
-    }
-
-    /// The running postmaster, if any.
-    fn find(&self) -> Result<Option<process::Process>, ServerError> {
-        match self.data() {
-            Some(data) => server::find(&self.config, &data),
-            None => Ok(None),
-        }
     }
 
     /// The settings that the memory asks for.

@@ -81,7 +81,7 @@ impl Guard {
         let Some(data) = self.data() else {
             return Look::NoData;
         };
-        match self.find() {
+        match self.find_in(&data) {
             Ok(Some(_)) => {}
             Ok(None) => return Look::Stopped(self.control_of(data, remembered).await),
             Err(error) => return Look::Blind(error.to_string()),

@@ -5,11 +5,14 @@ use std::{
     fs, io,
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+};
 use tokio::io::{Interest, unix::AsyncFd};
 
 /// A process, by a descriptor of it.
@@ -50,6 +53,14 @@ impl Process {
         let _ = self.descriptor.readable().await;
     }
 
+    /// Whether it has ended, as the kernel says now.
+    pub fn has_ended(&self) -> bool {
+        let mut descriptor = [PollFd::new(self.descriptor.get_ref(), PollFlags::IN)];
+        let now = Timespec::default();
+        // One that cannot be asked counts as ended: it is looked for anew.
+        poll(&mut descriptor, Some(&now)) != Ok(0)
+    }
+
     /// Waits for its end, at most so long; says whether it ended.
     pub async fn ended_within(&self, limit: Duration) -> bool {
         tokio::time::timeout(limit, self.ended()).await.is_ok()
@@ -88,17 +99,36 @@ impl PidFile {
     }
 }
 
-/// The running postmaster of a data directory. A process counts only when it
-/// is this PostgreSQL's program and works in this directory, so a stale file
-/// never names a stranger; the start time in the file is wall time and proves
-/// nothing.
-pub fn postmaster(data: &Path, postgres: &Path) -> io::Result<Option<Process>> {
-    let Some(file) = PidFile::read(data) else {
-        return Ok(None);
-    };
-    let process = Process::open(file.pid)?;
-    // Looked at after the descriptor was taken, so both mean the same process.
-    Ok(process.filter(|_| is_postgres_of(file.pid, data, postgres)))
+/// Finds running postmasters. The one last found is kept by its descriptor:
+/// what it is, is looked at once and stays true until it ends.
+#[derive(Debug, Default)]
+pub struct Finder {
+    found: Mutex<Option<(PathBuf, Process)>>,
+}
+
+impl Finder {
+    /// The running postmaster of a data directory. A process counts only when
+    /// it is this PostgreSQL's program and works in this directory, so a stale
+    /// file never names a stranger; the start time in the file is wall time and
+    /// proves nothing.
+    pub fn find(&self, data: &Path, postgres: &Path) -> io::Result<Option<Process>> {
+        let Some(file) = PidFile::read(data) else {
+            return Ok(None);
+        };
+        let mut found = self.found.lock().expect("no holder of this lock panics");
+        if let Some((of, process)) = found.as_ref()
+            && of == data
+            && process.pid == file.pid
+            && !process.has_ended()
+        {
+            return Ok(Some(process.clone()));
+        }
+        let process = Process::open(file.pid)?;
+        // Looked at after the descriptor was taken, so both mean the same process.
+        let process = process.filter(|_| is_postgres_of(file.pid, data, postgres));
+        *found = process.clone().map(|process| (data.to_owned(), process));
+        Ok(process)
+    }
 }
 
 fn is_postgres_of(pid: i32, data: &Path, postgres: &Path) -> bool {
@@ -240,8 +270,44 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let own = std::process::id();
         fs::write(dir.path().join("postmaster.pid"), format!("{own}\n")).unwrap();
-        let found = postmaster(dir.path(), Path::new("/usr/lib/postgresql/15/bin/postgres"));
+        let found =
+            Finder::default().find(dir.path(), Path::new("/usr/lib/postgresql/15/bin/postgres"));
         assert!(found.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_postmaster_is_found_until_it_ends_and_the_next_one_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = fs::canonicalize(dir.path()).unwrap();
+        let program = fs::canonicalize("/bin/sleep").unwrap();
+        let finder = Finder::default();
+        for _ in 0..2 {
+            let mut child = tokio::process::Command::new(&program)
+                .arg("60")
+                .current_dir(&data)
+                .spawn()
+                .unwrap();
+            let pid = i32::try_from(child.id().unwrap()).unwrap();
+            fs::write(data.join("postmaster.pid"), format!("{pid}\n")).unwrap();
+            for _ in 0..2 {
+                let found = finder.find(&data, &program).unwrap().unwrap();
+                assert_eq!(found.pid, pid);
+            }
+            // Of that number and another directory, it is not ours.
+            let other = tempfile::tempdir().unwrap();
+            fs::copy(
+                data.join("postmaster.pid"),
+                other.path().join("postmaster.pid"),
+            )
+            .unwrap();
+            assert!(finder.find(other.path(), &program).unwrap().is_none());
+            let process = finder.find(&data, &program).unwrap().unwrap();
+            process.signal(Signal::KILL).unwrap();
+            process.ended().await;
+            // A zombie still, and already nobody.
+            assert!(finder.find(&data, &program).unwrap().is_none());
+            child.wait().await.unwrap();
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use tokio::process::Command;
 
 use super::{
+    Guard,
     config::GuardConfig,
     process::{self, PidFile, Process},
     settings::{self, Settings},
@@ -56,10 +57,20 @@ const IMMEDIATE: Duration = Duration::from_secs(2);
 /// How long a killed process may take to vanish.
 const KILL: Duration = Duration::from_secs(10);
 
-/// The running postmaster, if there is one.
-pub fn find(config: &GuardConfig, data: &Path) -> Result<Option<Process>, ServerError> {
-    process::postmaster(data, &config.program("postgres"))
-        .map_err(io_error("look for the running PostgreSQL"))
+impl Guard {
+    /// The running postmaster, if any.
+    pub(super) fn find(&self) -> Result<Option<Process>, ServerError> {
+        match self.data() {
+            Some(data) => self.find_in(&data),
+            None => Ok(None),
+        }
+    }
+
+    /// The running postmaster of a data directory, if any.
+    pub(super) fn find_in(&self, data: &Path) -> Result<Option<Process>, ServerError> {
+        let found = self.finder.find(data, &self.config.program("postgres"));
+        found.map_err(io_error("look for the running PostgreSQL"))
+    }
 }
 
 /// Starts PostgreSQL in a session of its own, so that it outlives the guard.

@@ -110,7 +110,7 @@ impl Guard {
             return Ok(());
         };
         self.give_back_unwanted().await;
-        let process = server::find(&self.config, &data)?;
+        let process = self.find_in(&data)?;
         match (state.wanted, process) {
             (WantedRole::Uninitialised, _) | (WantedRole::Stopped, None) => Ok(()),
             (WantedRole::Stopped, Some(process)) => {

@@ -62,7 +62,7 @@ impl Guard {
     /// whether anything had to change.
     pub(super) async fn be_standby(&self, data: &Path) -> Result<bool> {
         let settings = self.settings();
-        let Some(process) = server::find(&self.config, data)? else {
+        let Some(process) = self.find_in(data)? else {
             let process = self.start(data, Mode::Standby).await?;
             let limit = self.config.timing.start();
             if !server::wait_ready(&self.config, data, &process, limit).await? {
@@ -125,7 +125,7 @@ impl Guard {
 
     /// Stops PostgreSQL, if it runs, for work on its data directory.
     pub(super) async fn stop_for_work(&self, data: &Path) -> Result<()> {
-        if let Some(process) = server::find(&self.config, data)? {
+        if let Some(process) = self.find_in(data)? {
             server::stop(&self.config, data, &process, Duration::from_secs(10)).await?;
             self.publish(crate::guard::view::View::ended);
             failpoint::pass("stopped for work");
