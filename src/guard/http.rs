@@ -2,33 +2,49 @@
 //! that load balancers need to know nothing else. All answers come from
 //! memory.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
     extract::{Query, State},
-    http::{StatusCode, header},
+    http::{Method, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{MethodRouter, get},
 };
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
 use tokio::net::TcpListener;
 
-use super::{Guard, lag};
+use super::{Guard, lag, secure};
+
+/// How long a client may take to ask, or to ask again.
+const HEAD: Duration = Duration::from_secs(30);
 
 type Parameters = Query<BTreeMap<String, String>>;
 
-/// Serves for ever.
+/// Serves for ever. Every check of a load balancer is a connection of its own,
+/// so one costs no more than it must: no negotiation, no upgrade.
 pub async fn serve(guard: Arc<Guard>, listener: TcpListener) {
-    // Made ready once: a router itself is copied for each connection, and every
-    // check of a load balancer is one.
-    let serving = axum::serve(listener, router(guard).into_make_service());
-    if let Err(error) = serving.await {
-        tracing::error!(%error, "the role port failed");
+    let router = router(guard);
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD);
+    loop {
+        let (stream, _) = secure::accept(&listener).await;
+        let service = TowerToHyperService::new(router.clone());
+        let serving = http.serve_connection(TokioIo::new(stream), service);
+        tokio::spawn(async move {
+            if let Err(error) = serving.await {
+                tracing::debug!(%error, "a role question was broken off");
+            }
+        });
     }
 }
 
-/// All questions. HEAD and OPTIONS are answered as GET is, as load balancers
-/// ask with any of them.
+/// All questions. Load balancers ask with HEAD and OPTIONS as well: they get
+/// the status code, and no text that nobody reads.
 pub fn router(guard: Arc<Guard>) -> Router {
     let mut router = Router::new();
     for path in ["/", "/primary", "/master", "/leader", "/read-write"] {
@@ -57,44 +73,60 @@ where
 
 type Shared = State<Arc<Guard>>;
 
-fn answer(guard: &Guard, yes: bool) -> Response {
+fn answer(guard: &Guard, method: &Method, yes: bool) -> Response {
     let code = if yes {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    (code, Json(guard.status())).into_response()
+    if method == Method::GET {
+        (code, Json(guard.status())).into_response()
+    } else {
+        code.into_response()
+    }
 }
 
-async fn primary(State(guard): Shared) -> Response {
-    answer(&guard, guard.is_primary())
+async fn primary(State(guard): Shared, method: Method) -> Response {
+    answer(&guard, &method, guard.is_primary())
 }
 
-async fn replica(State(guard): Shared, Query(parameters): Parameters) -> Response {
+async fn replica(State(guard): Shared, method: Method, Query(parameters): Parameters) -> Response {
     match maximum_lag(&parameters) {
-        Ok(maximum) => answer(&guard, guard.is_replica(maximum)),
+        Ok(maximum) => answer(&guard, &method, guard.is_replica(maximum)),
         Err(why) => (StatusCode::BAD_REQUEST, why).into_response(),
     }
 }
 
-async fn read_only(State(guard): Shared, Query(parameters): Parameters) -> Response {
+async fn read_only(
+    State(guard): Shared,
+    method: Method,
+    Query(parameters): Parameters,
+) -> Response {
     match maximum_lag(&parameters) {
-        Ok(maximum) => answer(&guard, guard.is_primary() || guard.is_replica(maximum)),
+        Ok(maximum) => answer(
+            &guard,
+            &method,
+            guard.is_primary() || guard.is_replica(maximum),
+        ),
         Err(why) => (StatusCode::BAD_REQUEST, why).into_response(),
     }
 }
 
-async fn health(State(guard): Shared) -> Response {
+async fn health(State(guard): Shared, method: Method) -> Response {
     let runs = guard.view.borrow().runs();
-    answer(&guard, runs)
+    answer(&guard, &method, runs)
 }
 
-async fn liveness(State(guard): Shared) -> Response {
-    answer(&guard, guard.counters.is_alive())
+async fn liveness(State(guard): Shared, method: Method) -> Response {
+    answer(&guard, &method, guard.counters.is_alive())
 }
 
-async fn readiness(State(guard): Shared) -> Response {
-    answer(&guard, guard.is_primary() || guard.is_replica(None))
+async fn readiness(State(guard): Shared, method: Method) -> Response {
+    answer(
+        &guard,
+        &method,
+        guard.is_primary() || guard.is_replica(None),
+    )
 }
 
 async fn status(State(guard): Shared) -> Response {

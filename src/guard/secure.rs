@@ -4,6 +4,7 @@
 
 use std::{
     io,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -114,21 +115,27 @@ fn router(guard: &Arc<Guard>) -> Router {
 pub async fn serve(guard: Arc<Guard>, listener: TcpListener, acceptor: TlsAcceptor) {
     let router = router(&guard);
     loop {
-        let (stream, address) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Out of descriptors, most likely: those in use must end first.
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
+        let (stream, address) = accept(&listener).await;
         let (guard, router, acceptor) = (Arc::clone(&guard), router.clone(), acceptor.clone());
         tokio::spawn(async move {
             if let Err(error) = serve_one(&guard, stream, acceptor, router).await {
                 tracing::warn!(%address, %error, "connection to the order port ended");
             }
         });
+    }
+}
+
+/// The next connection, however long it takes.
+pub async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) => {
+                // Out of descriptors, most likely: those in use must end first.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
     }
 }
 

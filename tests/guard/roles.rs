@@ -61,8 +61,13 @@ fn role_questions_are_answered_as_patroni_does() {
             assert_eq!(answers(&hosts, 0, method).await, primary, "{method}");
             assert_eq!(answers(&hosts, 1, method).await, standby, "{method}");
         }
-        assert_eq!(hosts.ask(0, "OPTIONS", "/primary").await, yes);
-        assert_eq!(hosts.ask(1, "OPTIONS", "/primary").await, no);
+        // Load balancers ask with these, and read the code alone.
+        for method in ["HEAD", "OPTIONS"] {
+            for (n, code) in [(0, yes), (1, no)] {
+                let answer = hosts.try_ask(n, method, "/primary").await.unwrap();
+                assert_eq!(answer, (code, String::new()), "{method}");
+            }
+        }
         assert_eq!(hosts.ask(1, "GET", "/replica?lag=much").await, 400);
         assert_eq!(hosts.ask(0, "POST", "/primary").await, 405);
         assert_eq!(hosts.ask(0, "GET", "/orders").await, 404);
