@@ -28,6 +28,7 @@ mod plan;
 mod plug;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 pub use apply::{Fabric, FabricError, tear_down};
 pub use cut::{cut, mend};

@@ -35,7 +35,7 @@ async fn has_link(router: &str, link: &str) -> bool {
 #[derive(Debug)]
 pub struct Fabric {
     names: Internet,
-    built: Plan,
+    pub(super) built: Plan,
 }
 
 impl Fabric {
@@ -142,16 +142,17 @@ impl Fabric {
                 .map_err(cannot(format!("remove {id}")))?;
             self.built.vpcs.remove(&id);
             self.built.peerings.retain(|_, (a, b)| *a != id && *b != id);
-            for owner in self
-                .built
-                .public
-                .values_mut()
-                .filter(|o| o.as_deref() == Some(&id))
-            {
-                *owner = None;
-            }
+            self.forget_public_of(&id);
         }
         Ok(())
+    }
+
+    /// The way to its public addresses went with the link of the VPC.
+    fn forget_public_of(&mut self, vpc: &str) {
+        let owners = self.built.public.values_mut();
+        for owner in owners.filter(|owner| owner.as_deref() == Some(vpc)) {
+            *owner = None;
+        }
     }
 
     async fn create_vpc(&mut self, id: &str, wanted: &VpcPlan) -> Result<(), FabricError> {
@@ -178,7 +179,9 @@ impl Fabric {
             built.addresses.retain(stays);
         }
         let built = self.built.vpcs.entry(id.to_owned()).or_default();
-        if built.internet != wanted.internet {
+        let is_gone = built.internet && !has_link(&space, GATEWAY_LINK).await;
+        if built.internet != wanted.internet || is_gone {
+            self.forget_public_of(id);
             let result = self.link_internet(id, wanted.internet).await;
             result.map_err(cannot(format!("link {id} to the internet")))?;
             let built = self.built.vpcs.entry(id.to_owned()).or_default();

@@ -1,10 +1,11 @@
 //! Cuts a VPC from everything else, for a time that the kernel keeps.
 
+use std::collections::BTreeSet;
+
 use super::apply::{FabricError, cannot};
 use super::internet::Internet;
 use super::namespace;
 use super::plan::GATEWAY_LINK;
-use crate::command::run;
 use crate::settings::Settings;
 
 /// Drops everything that passes between a VPC and the internet or a peer, open
@@ -16,8 +17,7 @@ use crate::settings::Settings;
 pub async fn cut(settings: &Settings, vpc: &str, seconds: u32) -> Result<(), FabricError> {
     let router = Internet::new(settings).vpc_namespace(vpc);
     let step = || async {
-        let shown = run("ip", &["-n", &router, "-brief", "link"]).await?;
-        let links = outward(&shown);
+        let links = outward(namespace::links(&router).await?);
         namespace::load_filter(&router, &rules(&links, seconds)).await
     };
     step().await.map_err(cannot(format!("cut {vpc}")))
@@ -34,17 +34,13 @@ pub async fn mend(settings: &Settings, vpc: &str) -> Result<(), FabricError> {
     mended.map_err(cannot(format!("mend {vpc}")))
 }
 
-/// Links that lead out of a VPC, in the output of `ip -brief link`.
-fn outward(shown: &str) -> Vec<&str> {
-    let names = shown
-        .lines()
-        .filter_map(|line| line.split(['@', ' ']).next());
-    names
-        .filter(|name| *name == GATEWAY_LINK || name.starts_with('p'))
-        .collect()
+/// Those links that lead out of a VPC.
+fn outward(links: BTreeSet<String>) -> Vec<String> {
+    let is_outward = |name: &String| name == GATEWAY_LINK || name.starts_with('p');
+    links.into_iter().filter(is_outward).collect()
 }
 
-fn rules(links: &[&str], seconds: u32) -> String {
+fn rules(links: &[String], seconds: u32) -> String {
     let elements: Vec<String> = links
         .iter()
         .map(|link| format!("\"{link}\" timeout {seconds}s"))
@@ -67,7 +63,8 @@ mod tests {
 
     #[test]
     fn links_of_instances_are_not_cut() {
-        let shown = "lo DOWN 00\nown DOWN 02\nigw@if3 UP 02\ni0123456789abc@if2 UP 02\np36364182f0abb@if9 UP 02";
-        assert_eq!(outward(shown), ["igw", "p36364182f0abb"]);
+        let links = ["lo", "own", "igw", "i0123456789abc", "p36364182f0abb"];
+        let links = links.map(str::to_owned).into();
+        assert_eq!(outward(links), ["igw", "p36364182f0abb"]);
     }
 }

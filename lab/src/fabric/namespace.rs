@@ -1,5 +1,6 @@
 //! Network namespaces by name, and code that runs inside of them.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
@@ -69,6 +70,17 @@ pub(super) async fn batch_remove(name: &str, lines: &str) {
         )
         .await;
     }
+}
+
+/// Names of the links in the namespace.
+pub(super) async fn links(name: &str) -> Result<BTreeSet<String>, CommandError> {
+    let shown = run("ip", &["-n", name, "-brief", "link"]).await?;
+    Ok(shown.lines().filter_map(link_name).collect())
+}
+
+/// The name in a line of `ip -brief link`.
+fn link_name(line: &str) -> Option<String> {
+    line.split(['@', ' ']).next().map(str::to_owned)
 }
 
 /// Loads packet filter rules in one step.
@@ -153,4 +165,15 @@ fn enter(name: &str) -> std::io::Result<()> {
     let file = File::open(path(name))?;
     move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::link_name;
+
+    #[test]
+    fn links_have_names_with_and_without_another_end() {
+        let names = ["own              UNKNOWN 02", "igw@if3          UP 02"].map(link_name);
+        assert_eq!(names, ["own", "igw"].map(|name| Some(name.to_owned())));
+    }
 }

@@ -51,6 +51,17 @@ impl MachineRoom {
         }
     }
 
+    /// Running instances that are plugged in and nobody is at work on.
+    pub(super) fn plugged(&self) -> impl Iterator<Item = &String> {
+        let plugged = self.plugged.iter().filter(|(id, pid)| {
+            let container = self.containers.get(*id);
+            container.is_some_and(|container| container.pid.as_ref() == Some(*pid))
+                && !self.held.contains(*id)
+                && !self.busy.contains_key(*id)
+        });
+        plugged.map(|(id, _)| id)
+    }
+
     /// Waits until nothing is being done to an instance any more.
     pub(super) async fn settle(&mut self, instance: &str) {
         if let Some(work) = self.busy.remove(instance) {

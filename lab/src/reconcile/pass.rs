@@ -18,7 +18,8 @@ use crate::fabric::{Fabric, plan};
 use crate::machines::{Exit, Machines};
 use crate::settings::write_whole;
 
-/// What could not be done is tried again after this time.
+/// What could not be done is tried again after this time, and whether all is
+/// still as it was made is looked at.
 const RETRY: Duration = Duration::from_secs(2);
 
 /// What the worker starts from.
@@ -57,7 +58,10 @@ pub async fn run(start: Start, mut inbox: Inbox) {
     loop {
         let first = tokio::select! {
             request = inbox.0.recv() => request,
-            () = tokio::time::sleep(RETRY), if !worker.problems.is_empty() => Some(Request::Progress),
+            () = tokio::time::sleep(RETRY) => match worker.has_more_to_do().await {
+                true => Some(Request::Progress),
+                false => continue,
+            },
         };
         let Some(first) = first else { return };
         let mut waiting = Vec::new();
@@ -215,6 +219,22 @@ impl Worker {
                 .insert(Aspect::Instances);
         }
         true
+    }
+
+    /// Whether anything could not be done, or is not as it was made any more.
+    async fn has_more_to_do(&self) -> bool {
+        if !self.problems.is_empty() {
+            return true;
+        }
+        let plugged = self.room.plugged().filter_map(|id| {
+            let (_, instance) = self.cloud.instance(id)?;
+            Some((instance.vpc.as_str(), id.as_str()))
+        });
+        let whole = self.fabric.is_whole(plugged).await;
+        if !whole {
+            warn!("links of the networks are gone: making them anew");
+        }
+        !whole
     }
 
     /// Reads what is stale and makes everything follow.

@@ -38,6 +38,7 @@ rules![
     network::without_a_way_to_the_internet_there_is_no_registry,
     network::a_released_address_is_gone,
     network::a_cut_region_is_silent_and_heals_by_itself,
+    network::a_link_that_vanishes_is_made_anew,
     api::a_changed_record_is_what_a_query_answers,
     machines::a_stopped_instance_is_gone_and_comes_back_with_its_disk,
     machines::a_frozen_machine_goes_on_by_itself,

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use aws_sdk_ec2::error::ProvideErrorMetadata;
 
-use crate::lab::{BLOCK, Seen, dial, poll};
+use crate::lab::{BLOCK, NAME, Seen, dial, poll};
 use crate::world::{World, allocate, from_cidr, from_group};
 
 pub async fn a_port_that_no_group_opens_is_closed(world: World) {
@@ -309,4 +309,32 @@ pub async fn a_cut_region_is_silent_and_heals_by_itself(world: World) {
         poll(|| (dial(&site.address, 22) == Seen::Open).then_some(())),
         Some(())
     );
+}
+
+pub async fn a_link_that_vanishes_is_made_anew(world: World) {
+    let (lab, site) = (&world.lab, &world.one);
+    let router = format!("hafail-lab-{NAME}.{}", site.vpc);
+    let ip = |args: &[&str]| {
+        let ip = Command::new("ip").args(["-n", &router]).args(args).output();
+        ip.expect("`ip` is there")
+    };
+    let shown = ip(&["-brief", "link"]).stdout;
+    let shown = String::from_utf8_lossy(&shown);
+    let links = shown
+        .lines()
+        .filter_map(|line| line.split(['@', ' ']).next());
+    let links: Vec<_> = links.filter(|link| *link != "lo").collect();
+    assert!(
+        links.contains(&"igw") && links.contains(&"own"),
+        "{links:?}"
+    );
+    assert!(links.len() >= 5, "three instances: {links:?}");
+    for link in links {
+        assert!(ip(&["link", "del", link]).status.success(), "{link}");
+        let there = || ip(&["link", "show", link]).status.success().then_some(());
+        assert_eq!(poll(there), Some(()), "{link} is there again");
+        lab.await_dial(&site.bastion, &site.db_ip, 22, Seen::Open);
+        let open = || (dial(&site.address, 22) == Seen::Open).then_some(());
+        assert_eq!(poll(open), Some(()), "{link}: reached from outside");
+    }
 }
