@@ -24,13 +24,6 @@ pub(super) fn cannot(what: impl Into<String>) -> impl FnOnce(CommandError) -> Fa
     |source| FabricError { what, source }
 }
 
-/// Whether the kernel has the link, whatever is remembered of it.
-async fn has_link(router: &str, link: &str) -> bool {
-    run("ip", &["-n", router, "link", "show", link])
-        .await
-        .is_ok()
-}
-
 /// The fabric as it is known to be.
 #[derive(Debug)]
 pub struct Fabric {
@@ -169,7 +162,7 @@ impl Fabric {
             Ok(())
         };
         step().await.map_err(cannot(format!("build {id}")))?;
-        if !new && !has_link(&space, OWN).await {
+        if !new && !namespace::has_link(&space, OWN).await {
             namespace::create_bridge(&space, OWN)
                 .await
                 .map_err(cannot(format!("mend {id}")))?;
@@ -179,7 +172,7 @@ impl Fabric {
             built.addresses.retain(stays);
         }
         let built = self.built.vpcs.entry(id.to_owned()).or_default();
-        let is_gone = built.internet && !has_link(&space, GATEWAY_LINK).await;
+        let is_gone = built.internet && !namespace::has_link(&space, GATEWAY_LINK).await;
         if built.internet != wanted.internet || is_gone {
             self.forget_public_of(id);
             let result = self.link_internet(id, wanted.internet).await;
@@ -227,7 +220,7 @@ impl Fabric {
         }
         for (id, (one, other)) in &plan.peerings {
             let router = self.names.vpc_namespace(one);
-            let linked = has_link(&router, &link_of('p', id)).await;
+            let linked = namespace::has_link(&router, &link_of('p', id)).await;
             if !self.built.peerings.contains_key(id) || !linked {
                 self.forget_routes(&[one, other], &link_of('p', id));
                 self.link_peers(id, one, other)

@@ -72,6 +72,11 @@ pub(super) async fn batch_remove(name: &str, lines: &str) {
     }
 }
 
+/// Whether the kernel has the link, whatever is remembered of it.
+pub(super) async fn has_link(name: &str, link: &str) -> bool {
+    run("ip", &["-n", name, "link", "show", link]).await.is_ok()
+}
+
 /// Names of the links in the namespace.
 pub(super) async fn links(name: &str) -> Result<BTreeSet<String>, CommandError> {
     let shown = run("ip", &["-n", name, "-brief", "link"]).await?;

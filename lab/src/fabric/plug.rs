@@ -75,8 +75,6 @@ impl Socket {
     /// Whether the router has the instance's link.
     pub(super) async fn connected(&self, internet: &Internet) -> bool {
         let router = internet.vpc_namespace(&self.vpc);
-        run("ip", &["-n", &router, "link", "show", &self.link()])
-            .await
-            .is_ok()
+        namespace::has_link(&router, &self.link()).await
     }
 }
